@@ -1,0 +1,79 @@
+"""Cassettes outside a test: the context manager `use_cassette`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pytest_marketreplay.config import Settings
+from pytest_marketreplay.errors import ReplayError
+from pytest_marketreplay.intercept.install import PATCHES
+from pytest_marketreplay.replay.current import in_play
+from pytest_marketreplay.replay.run import Run
+from pytest_marketreplay.replay.session import Session
+from pytest_marketreplay.venues.profile import Venue
+from pytest_marketreplay.venues.registry import Registry
+
+
+@contextmanager
+def playing(session: Session) -> Iterator[Session]:
+    """Have clients intercepted and a session in play for a block; closes nothing."""
+    PATCHES.install()
+    try:
+        with in_play(session):
+            yield session
+    finally:
+        PATCHES.uninstall()
+
+
+@contextmanager
+def use_cassette(
+    *cassettes: str | os.PathLike[str],
+    mode: str = "none",
+    exhausted: str = "error",
+    ignore_params: Iterable[str] = (),
+    hosts: Mapping[str, str] | None = None,
+    allow_hosts: Iterable[str] = (),
+    reference: str | os.PathLike[str] | None = None,
+    venues: Iterable[Venue] = (),
+    run: Run | None = None,
+) -> Iterator[Session]:
+    """Play (or record) cassettes in a block of code; the arguments are those of the pytest marker.
+
+    Several cassettes are layers: all are read, in this order, the first is written. Blocks can be nested, and can overlap
+    in different tasks: each task sees its own. `venues` adds profiles, `run` shares decisions of mode `once` between
+    blocks.
+
+    Raises UsageMistake for a wrong argument, UnrecordedRequest and NetworkRefused (out of the client's call, and again at
+    the end of the block where the code swallowed it), DamagedCassette, RecordingError. Where the block raises, what
+    `all` and `rewrite` recorded is dropped and the old recording stays.
+    """
+    settings = Settings.of(
+        mode=mode,
+        exhausted=exhausted,
+        ignore_params=ignore_params,
+        hosts=hosts,
+        allow_hosts=allow_hosts,
+        reference=Path(reference) if reference is not None else None,
+    )
+    registry = Registry(venues, settings.hosts)
+    session = Session([Path(cassette) for cassette in cassettes], settings, registry=registry, run=run)
+    try:
+        with playing(session):
+            yield session
+        raise_refusals(session)
+    except BaseException:
+        session.close(keep=False)
+        raise
+    session.close()
+
+
+def raise_refusals(session: Session) -> None:
+    """Raise the first refusal, if there is one: the code under test has swallowed it. Raises ReplayError."""
+    if session.refusals:
+        first: ReplayError = session.refusals[0]
+        if len(session.refusals) > 1:
+            first.add_note(f"... and {len(session.refusals) - 1} more refusals")
+        raise first

@@ -1,0 +1,151 @@
+"""The files of a cassette: which there are, in which order, and how their lines are read, plain or sealed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from pytest_marketreplay.cassette import names
+from pytest_marketreplay.errors import DamagedCassette, MissingExtra
+
+CHUNK = 1 << 20
+SEALED = (".zst", ".gz")
+
+
+class Place(NamedTuple):
+    """One folder of files: what is recorded for a venue, an endpoint and a symbol."""
+
+    venue: str
+    """Folder names, as `names` makes them."""
+    endpoint: str
+    symbol: str
+
+    def within(self, root: Path) -> Path:
+        """Return the folder in a cassette."""
+        return root / self.venue / self.endpoint / self.symbol
+
+
+def _folders(path: Path) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    except FileNotFoundError:
+        return []
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return the cassette files of one folder in recorded order; where a plain and a sealed one have the same stem,
+    the sealing was interrupted and the plain one counts."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [
+                (order, entry.name) for entry in entries if (order := names.file_order(entry.name)) and entry.is_file()
+            ]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    plain = {name for _, name in found if name.endswith(".jsonl")}
+    kept = [
+        (order, name) for order, name in found if name in plain or name.removesuffix(Path(name).suffix) not in plain
+    ]
+    return [folder / name for _, name in sorted(kept)]
+
+
+def places(root: Path) -> Iterator[Place]:
+    """Walk the places of a cassette that have files, sorted."""
+    for venue in _folders(root):
+        for endpoint in _folders(root / venue):
+            for symbol in _folders(root / venue / endpoint):
+                place = Place(venue, endpoint, symbol)
+                if files_in(place.within(root)):
+                    yield place
+
+
+def all_files(root: Path) -> list[Path]:
+    """Return every file of a cassette, by place and then in recorded order; a single file is its own list."""
+    if root.is_file():
+        return [root]
+    return [file for place in places(root) for file in files_in(place.within(root))]
+
+
+def exists(root: Path) -> bool:
+    """Tell whether a cassette has any recorded file."""
+    return next(places(root), None) is not None
+
+
+def _zstd() -> Any:
+    try:
+        from compression import zstd  # Python 3.14
+
+        return zstd.ZstdFile
+    except ImportError:
+        pass
+    try:
+        import zstandard
+    except ImportError:
+        raise MissingExtra("reading .jsonl.zst", "zstandard") from None
+    # a collector appends frames to a sealed file, so all of them are read
+    return lambda path: zstandard.ZstdDecompressor().stream_reader(Path(path).open("rb"), read_across_frames=True)
+
+
+def open_binary(path: Path) -> IO[bytes]:
+    """Open a cassette file for reading, plain bytes whatever its sealing.
+
+    A sealed file is unpacked into an unnamed temporary file, so that an entry can be read at its offset and a large
+    capture does not have to fit into memory. Raises DamagedCassette where it cannot be unpacked.
+    """
+    if path.suffix not in SEALED:
+        return path.open("rb", buffering=0)
+    packed: Any
+    if path.suffix == ".gz":
+        import gzip
+
+        packed = gzip.open(path, "rb")  # noqa: SIM115 - closed below, with what it is unpacked into
+    else:
+        packed = _zstd()(path)
+    out = tempfile.TemporaryFile(buffering=CHUNK)  # noqa: SIM115 - the caller closes it
+    try:
+        with packed:
+            while chunk := packed.read(CHUNK):
+                out.write(chunk)
+        out.flush()
+    except Exception as error:  # EOFError, OSError, ZstdError, zlib.error: each library has its own
+        done = out.tell()
+        out.close()
+        raise DamagedCassette(path, 0, done, f"cannot be unpacked: {error}") from error
+    return out
+
+
+class Line(NamedTuple):
+    """One line of a file, without its line feed."""
+
+    data: bytes
+    number: int
+    """From 1."""
+    offset: int
+    """In bytes from the start of the (unpacked) file."""
+    ended: bool
+    """False for the last line of a file that does not end with a line feed: a torn write, or a hand-made file."""
+
+
+def lines(stream: IO[bytes]) -> Iterator[Line]:
+    """Read lines by `\\n` alone (`splitlines` would break on U+2028 inside a payload), in chunks of 1 MiB."""
+    rest = b""
+    offset = number = 0
+    fd = stream.fileno()
+    position = 0
+    while chunk := os.pread(fd, CHUNK, position):
+        position += len(chunk)
+        if b"\n" not in chunk:
+            rest += chunk  # one long line: joined once per MiB
+            continue
+        parts = (rest + chunk).split(b"\n")
+        rest = parts.pop()
+        for data in parts:
+            number += 1
+            yield Line(data, number, offset, True)
+            offset += len(data) + 1
+    if rest:
+        yield Line(rest, number + 1, offset, False)

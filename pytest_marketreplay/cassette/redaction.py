@@ -1,0 +1,235 @@
+"""Redaction: what a cassette, an error text or a report may never show (docs/explanation/redaction.md).
+
+Requests are closed by default: a parameter that a venue names, or that merely looks like a credential, is replaced by a
+placeholder. Responses stay as sent, but for fields that a venue names and any echo of a secret of this run's requests.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from pytest_marketreplay.cassette.request import WHOLE, Params
+
+PLACEHOLDER = "REDACTED"
+SHORTEST = 8
+"""Values shorter than this are not searched for in responses: they would be found everywhere."""
+
+_CERTAIN = re.compile(
+    r"apikey|apisecret|accesskey|accesstoken|authtoken|bearer|secret|passphrase|password|passwd|privatekey"
+    r"|signature|authorization|credential|listenkey|jwt|cookie|mnemonic|^auth$|^sign$|^sig$|^otp$|^pwd$|^totp$|apisign$"
+)
+_DOUBTFUL = re.compile(r"token|session|^key$|key$|^auth|auth$|^code$|^pin$|^2fa$|^tfa$")
+
+
+@lru_cache(maxsize=4096)
+def looks_secret(name: str) -> str | None:
+    """Tell how a parameter's or header's name looks: "certain", "doubtful", or None for no credential."""
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    if _CERTAIN.search(plain):
+        return "certain"
+    return "doubtful" if _DOUBTFUL.search(plain) else None
+
+
+def placeholder(value: str, kind: str) -> str:
+    """Return what stands for a secret.
+
+    Where only the name is suspicious (`token=BTC`), 16 bits of a digest keep two different requests apart; they tell
+    next to nothing about a real credential.
+    """
+    if kind == "certain":
+        return PLACEHOLDER
+    return f"{PLACEHOLDER}-{hashlib.sha256(value.encode('utf-8', 'replace')).hexdigest()[:4]}"
+
+
+def same_length(length: int) -> bytes:
+    """Return a placeholder of a given length, for payloads."""
+    return (PLACEHOLDER.encode() * (length // len(PLACEHOLDER) + 1))[:length]
+
+
+def forms(secret: str) -> tuple[bytes, ...]:
+    """Return the byte strings by which a secret can stand in a text: plain, percent, JSON, and inside base64."""
+    raw = secret.encode("utf-8", "surrogateescape")
+    out = {raw, quote(secret, safe="", errors="replace").encode(), quote_plus(secret, errors="replace").encode()}
+    out.add(quote(secret, errors="replace").encode())
+    out.add("".join(f"%{byte:02X}" for byte in raw).encode())
+    out |= {re.sub(rb"%[0-9A-F]{2}", lambda m: m[0].lower(), form) for form in tuple(out) if b"%" in form}
+    escaped = json.dumps(secret)[1:-1]
+    out |= {escaped.encode(), escaped.replace("/", "\\/").encode(), repr(secret)[1:-1].encode("utf-8", "replace")}
+    if len(raw) >= SHORTEST:
+        # inside a longer base64 text the secret starts at one of three bit offsets; the outer characters mix with
+        # its neighbours, the inner ones are the same wherever it stands
+        for offset in range(3):
+            data = b"\0" * offset + raw
+            coded = base64.b64encode(data)
+            inner = coded[(0, 2, 3)[offset] : len(data) // 3 * 4]
+            if len(inner) >= SHORTEST:
+                out |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_"), quote(inner, safe="").encode()}
+    return tuple(sorted((form for form in out if len(form) >= min(SHORTEST, len(raw))), key=len, reverse=True))
+
+
+class Secrets:
+    """The secrets that this process's requests carried; held in memory only, to keep them out of what is written.
+
+    At most `limit` are held (the oldest one-time signature goes first; what is used again stays).
+    """
+
+    def __init__(self, limit: int = 1024) -> None:
+        self._forms: OrderedDict[str, tuple[bytes, ...]] = OrderedDict()
+        self._limit = limit
+        self._lock = threading.Lock()
+
+    def add(self, values: Iterable[str]) -> tuple[str, ...]:
+        """Remember these values; returns those that can be searched for."""
+        kept = tuple(value for value in values if len(value) >= SHORTEST and not value.startswith(PLACEHOLDER))
+        if kept:
+            with self._lock:
+                for value in kept:
+                    self._forms[value] = self._forms.get(value) or forms(value)
+                    self._forms.move_to_end(value)
+                while len(self._forms) > self._limit:
+                    self._forms.popitem(last=False)
+        return kept
+
+    def __len__(self) -> int:
+        return len(self._forms)
+
+    def _all(self, newest: int | None = None) -> Iterator[bytes]:
+        with self._lock:
+            known = list(self._forms.values())
+        for group in known[-newest:] if newest else known:
+            yield from group
+
+    def scrub_payload(self, body: bytes) -> tuple[bytes, bool]:
+        """Replace every secret in a payload by a placeholder of the same length; tells whether there was one.
+
+        The newest 64 are looked for: a signature is of interest in its own answer, a key comes with every request.
+        """
+        hit = False
+        for form in self._all(newest=64):
+            if form in body:
+                body, hit = body.replace(form, same_length(len(form))), True
+        return body, hit
+
+    def scrub(self, text: str) -> str:
+        """Replace every secret in a text that people will read."""
+        if not self._forms or not text:
+            return text
+        data = text.encode("utf-8", "surrogatepass")
+        for form in self._all():
+            if form in data:
+                data = data.replace(form, PLACEHOLDER.encode())
+        return data.decode("utf-8", "surrogatepass")
+
+
+SECRETS = Secrets()
+"""Of this process: reports and error texts of every test are cleaned of them."""
+
+
+class Rules:
+    """What one venue says of secrets, on top of what looks like one. Names are compared without case."""
+
+    def __init__(self, headers: Iterable[str] = (), params: Iterable[str] = (), public: Iterable[str] = ()) -> None:
+        self.headers = frozenset(name.lower() for name in headers)
+        self.params = frozenset(name.lower() for name in params)
+        self.public = frozenset(name.lower() for name in public)
+        """Names that look like a credential and are none, by the venue's documentation."""
+
+    def kind(self, name: str) -> str | None:
+        """Tell whether a parameter is a secret: "certain", "doubtful" or None."""
+        lower = name.lower()
+        if lower in self.params:
+            return "certain"
+        return None if lower in self.public else looks_secret(lower)
+
+    def is_secret_header(self, name: str) -> bool:
+        """Tell whether a request header carries a secret."""
+        lower = name.lower()
+        return lower in self.headers or looks_secret(lower) is not None
+
+    def redact_params(self, params: Params, found: list[str] | None = None) -> Params:
+        """Return parameters with placeholders for secrets; the values themselves go into `found`."""
+        return tuple((name, self._redact(name, value, found)) for name, value in params)
+
+    def _redact(self, name: str, value: Any, found: list[str] | None) -> Any:
+        kind = self.kind(name) if name != WHOLE else None
+        if isinstance(value, dict):
+            return {key: self._redact(key, item, found) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._redact(name, item, found) for item in value]
+        if kind is None or value is None or isinstance(value, bool) or value == "":
+            return value
+        text = str(value)
+        if text.startswith(PLACEHOLDER):  # already redacted: a stored entry
+            return value
+        if found is not None:
+            found.append(text)
+        return placeholder(text, kind)
+
+
+def redact_field(body: bytes, field: str) -> tuple[bytes, list[str]]:
+    """Replace the text values of a named field in a JSON payload, wherever it stands, keeping every other byte.
+
+    Returns the payload and the values that were replaced.
+    """
+    found: list[str] = []
+
+    def value(match: re.Match[bytes]) -> bytes:
+        raw = match[2]
+        try:
+            found.append(json.loads(b'"' + raw + b'"'))
+        except ValueError:
+            found.append(raw.decode("utf-8", "replace"))
+        return match[1] + same_length(len(raw)) + b'"'
+
+    pattern = rb'("' + re.escape(json.dumps(field)[1:-1].encode()) + rb'"\s*:\s*")((?:[^"\\]|\\.)+)"'
+    return re.sub(pattern, value, body), found
+
+
+_COOKIE = re.compile(r"^(\s*[^=;,\s]+=)([^;]*)")
+_URL_USER = re.compile(r"(://)[^/@\s]+@")
+
+
+def redact_response_header(name: str, value: str, rules: Rules, found: list[str]) -> str:
+    """Return a response header without its secrets: cookie values, and credentials in a Location."""
+    lower = name.lower()
+    if lower == "set-cookie":
+
+        def cookie(match: re.Match[str]) -> str:
+            found.append(match[2].strip('"'))
+            return match[1] + (PLACEHOLDER if match[2] else "")
+
+        return _COOKIE.sub(cookie, value)
+    if lower in ("location", "content-location", "refresh", "link"):
+        return redact_url(value, rules, found)
+    if lower in rules.headers or (looks_secret(lower) == "certain" and not lower.startswith("access-control-")):
+        found.append(value)
+        return PLACEHOLDER
+    return value
+
+
+def redact_url(url: str, rules: Rules, found: list[str] | None = None) -> str:
+    """Return a URL without user information and with placeholders for secret parameters; all else as it stands."""
+    url = _URL_USER.sub(rf"\1{PLACEHOLDER}@", url)
+    head, mark, query = url.partition("?")
+    if not mark:
+        return url
+    query, hash_mark, fragment = query.partition("#")
+    parts = []
+    for part in query.split("&"):
+        name, equals, value = part.partition("=")
+        kind = rules.kind(name) if equals and value else None
+        if kind and not value.startswith(PLACEHOLDER):
+            if found is not None:
+                found.append(value)
+            value = placeholder(value, kind)
+        parts.append(name + equals + value)
+    return head + mark + "&".join(parts) + hash_mark + fragment

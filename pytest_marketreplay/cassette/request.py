@@ -1,0 +1,170 @@
+"""What a client asked, as the format sees it: method, host, path, and named parameters from query and body together.
+
+Exchanges take parameters in the query or in the body alike (Binance, "General Information on Endpoints": "parameters
+may be sent in either the query string or request body"; Kraken takes public calls as GET and as POST), so an entry's
+`params` holds both. `meta.body` keeps the kind of body.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, quote, unquote_plus, urlsplit
+
+import orjson
+
+Params = tuple[tuple[str, Any], ...]
+"""Names and values in the order sent. A value is a str, or for a JSON body a JSON value (floats as Decimal)."""
+
+_PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
+WHOLE = ""
+"""The parameter name of a body that has no named parameters."""
+
+
+class Asked(NamedTuple):
+    """One request, taken apart."""
+
+    method: str
+    scheme: str
+    host: str
+    """Lower case, with the port where it is not the scheme's own: `api.binance.com`, `127.0.0.1:8080`."""
+    path: str
+    """Percent-encoded as sent: `/api/v3/depth`."""
+    params: Params
+    body_kind: str | None = None
+    """form, json, text, base64, or `unread` for a stream that cannot be read without spending it."""
+    userinfo: str = ""
+
+
+class _NotStandard(ValueError):
+    pass
+
+
+def _constant(name: str) -> Any:
+    raise _NotStandard(name)
+
+
+def parse_json(data: bytes | str) -> Any:
+    """Read JSON without losing a digit: integers of any size, other numbers as Decimal.
+
+    Raises ValueError for anything that is not JSON, NaN, Infinity and too deep nesting included.
+    """
+    try:
+        return json.loads(data, parse_float=Decimal, parse_constant=_constant)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def dump_json(value: Any, *, canonical: bool = False) -> str:
+    """Write a value of `parse_json` as compact JSON; canonical sorts the keys of objects."""
+    if isinstance(value, str):
+        return orjson.dumps(value.encode("utf-8", "replace").decode()).decode()
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        items: Iterable[tuple[str, Any]] = sorted(value.items()) if canonical else value.items()
+        inner = ",".join(f"{dump_json(k)}:{dump_json(v, canonical=canonical)}" for k, v in items)
+        return "{" + inner + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(dump_json(item, canonical=canonical) for item in value) + "]"
+    return str(value)
+
+
+def query_pairs(query: str) -> list[tuple[str, str]]:
+    """Take a query string apart, in order, blank values kept."""
+    if not query:
+        return []
+    if "%" in query or "+" in query:
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=None)
+    pairs = []
+    for part in query.split("&"):
+        if part:
+            name, _, value = part.partition("=")
+            pairs.append((name, value))
+    return pairs
+
+
+def _body_params(body: bytes, taken: list[tuple[str, str]]) -> tuple[list[tuple[str, Any]], str]:
+    try:
+        value = parse_json(body)
+    except ValueError:  # UnicodeDecodeError is one
+        pass
+    else:
+        names = {name for name, _ in taken}
+        if isinstance(value, dict) and WHOLE not in value and len(names) == len(taken) and not names & value.keys():
+            return list(value.items()), "json"
+        if isinstance(value, dict | list):
+            return [(WHOLE, value)], "json"
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return [(WHOLE, base64.b64encode(body).decode())], "base64"
+    try:
+        return list(parse_qsl(text, keep_blank_values=True, strict_parsing=True)), "form"
+    except ValueError:
+        return [(WHOLE, text)], "text"
+
+
+def parse(method: str, url: str, body: bytes | str | None = None, *, unread: bool = False) -> Asked:
+    """Take a request apart.
+
+    `unread` says that there is a body which is a stream; it cannot be part of a match.
+    """
+    parts = urlsplit(url)
+    userinfo, _, netloc = parts.netloc.rpartition("@")
+    host, _, port = netloc.partition("]")[2].partition(":") if netloc.startswith("[") else netloc.partition(":")
+    if netloc.startswith("["):
+        host = netloc.partition("]")[0] + "]"
+    host = host.lower()
+    if port and port != _PORTS.get(parts.scheme):
+        host = f"{host}:{port}"
+    path = parts.path or "/"
+    if not path.isascii() or not path.isprintable() or " " in path:
+        path = quote(path, safe="/%:@!$&'()*+,;=~-._", errors="surrogatepass")
+    pairs: list[tuple[str, Any]] = list(query_pairs(parts.query))
+    kind = None
+    if body:
+        raw = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
+        more, kind = _body_params(raw, pairs)
+        pairs += more
+    elif unread:
+        kind = "unread"
+    return Asked(method.upper(), parts.scheme, host, path, tuple(pairs), kind, unquote_plus(userinfo))
+
+
+def params_object(params: Params) -> dict[str, Any]:
+    """Return parameters as they are stored: a repeated name has a list of its values."""
+    out: dict[str, Any] = {}
+    repeated: set[str] = set()
+    for name, value in params:
+        if name not in out:
+            out[name] = value
+        elif name in repeated:
+            out[name].append(value)
+        else:
+            out[name] = [out[name], value]
+            repeated.add(name)
+    return out
+
+
+def params_fragment(params: Params) -> bytes:
+    """Return parameters as a JSON object for a line."""
+    return dump_json(params_object(params)).encode()
+
+
+def stored_params(params: Mapping[str, Any], body_kind: str | None) -> Params:
+    """Return the parameters of a stored entry, as `parse` would have given them.
+
+    A hand-written line may hold numbers and lists where a query has text: `"limit":100` means `limit=100`.
+    """
+    out: list[tuple[str, Any]] = []
+    for name, value in params.items():
+        if body_kind == "json":
+            out.append((name, value))
+            continue
+        items = value if isinstance(value, list) else [value]
+        out += [(name, item if isinstance(item, str) else dump_json(item)) for item in items]
+    return tuple(out)

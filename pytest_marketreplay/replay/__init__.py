@@ -1,0 +1,1 @@
+"""Replay: which recorded answer a request gets, and what a recording keeps of a live one."""

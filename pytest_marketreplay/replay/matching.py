@@ -1,0 +1,136 @@
+"""When a request and a recorded one are the same: method, endpoint and parameters, without what is new in every call.
+
+Names are compared without case, the order of parameters does not count, nor whether they stood in the query or in the
+body. A secret matches any other value of the same name, so that signed requests replay with other credentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from pytest_marketreplay.cassette.redaction import PLACEHOLDER, placeholder
+from pytest_marketreplay.cassette.request import WHOLE, Params, dump_json, stored_params
+
+if TYPE_CHECKING:
+    from pytest_marketreplay.cassette.entry import Head
+    from pytest_marketreplay.cassette.request import Asked
+    from pytest_marketreplay.venues.profile import Venue
+
+Key = tuple[str, str, tuple[tuple[str, str], ...]]
+"""Method, endpoint, sorted parameters (lower-case name, value)."""
+
+_SKIP, _KEEP = 0, 1
+_MOST_NAMES = 10_000
+
+
+class Matcher:
+    """Makes keys for one venue."""
+
+    def __init__(self, venue: Venue, ignore: Iterable[str] = ()) -> None:
+        self.venue = venue
+        self._ignored = venue.volatile | frozenset(ignore)
+        self._names: dict[str, tuple[str, int | str]] = {}
+
+    def _name(self, name: str) -> tuple[str, int | str]:
+        """Return the lower-case name and what to do with its value: skip, keep, or how it is redacted."""
+        known = self._names.get(name)
+        if known is None:
+            lower = name.lower()
+            rule: int | str = (
+                _SKIP if lower in self._ignored else (self.venue.rules.kind(name) if name else None) or _KEEP
+            )
+            known = (lower, rule)
+            if len(self._names) < _MOST_NAMES:
+                self._names[name] = known
+        return known
+
+    def of_request(self, asked: Asked) -> Key:
+        """Return the key of a request."""
+        return asked.method, self.venue.endpoint(asked.path), self._params(asked.params)
+
+    def of_head(self, head: Head) -> Key:
+        """Return the key of a recorded entry."""
+        params = head.params
+        meta = head.meta
+        if meta.body is None and all(type(value) is str for value in params.values()):
+            pairs: Any = params.items()
+        else:
+            pairs = stored_params(params, meta.body)
+        return meta.method.upper(), self.venue.endpoint(head.endpoint), self._params(pairs)
+
+    def _params(self, params: Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
+        out = []
+        for name, value in params:
+            lower, rule = self._name(name)
+            if rule == _SKIP:
+                continue
+            if rule == _KEEP:
+                out.append(
+                    (lower, value if type(value) is str else "\0" + dump_json(self._strip(value), canonical=True))
+                )
+            else:
+                out.append((lower, self._secret(value, str(rule))))
+        out.sort()
+        return tuple(out)
+
+    def _secret(self, value: Any, kind: str) -> str:
+        if isinstance(value, str):
+            return value if value.startswith(PLACEHOLDER) else placeholder(value, kind)
+        if isinstance(value, dict | list):
+            return "\0" + dump_json(self._strip(value, kind), canonical=True)
+        return str(value) if value is None or isinstance(value, bool) else placeholder(str(value), kind)
+
+    def _strip(self, value: Any, kind: str | None = None) -> Any:
+        """Return a JSON value without volatile fields, and with placeholders for secrets."""
+        if isinstance(value, dict):
+            out = {}
+            for name, item in value.items():
+                lower, rule = self._name(name)
+                if rule != _SKIP and not (lower == "id" and "jsonrpc" in value):  # JSON-RPC numbers its calls
+                    out[name] = self._strip(item, None if rule == _KEEP else str(rule))
+            return out
+        if isinstance(value, list):
+            return [self._strip(item, kind) for item in value]
+        if kind and value not in (None, "") and not isinstance(value, bool):
+            text = str(value)
+            return text if text.startswith(PLACEHOLDER) else placeholder(text, kind)
+        return value
+
+
+def differences(asked: tuple[tuple[str, str], ...], recorded: tuple[tuple[str, str], ...]) -> list[str]:
+    """Tell in words how two lists of parameters differ."""
+    out = []
+    left, right = _grouped(asked), _grouped(recorded)
+    for name in sorted(left.keys() | right.keys()):
+        mine, theirs = left.get(name), right.get(name)
+        label = name or "the body"
+        if mine == theirs:
+            continue
+        if theirs is None:
+            out.append(f"{label}: {mine} asked, not in the recording")
+        elif mine is None:
+            out.append(f"{label}: {theirs} recorded, not asked")
+        else:
+            out.append(f"{label}: {mine} asked, {theirs} recorded")
+    return out
+
+
+def _grouped(params: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    out: dict[str, list[str]] = {}
+    for name, value in params:
+        out.setdefault(name, []).append(_shown(value))
+    return {name: ", ".join(values) for name, values in out.items()}
+
+
+def _shown(value: str) -> str:
+    text = value.removeprefix("\0")
+    return repr(text) if len(text) <= 80 else repr(text[:77] + "...")
+
+
+def show(method: str, target: str, params: Params | tuple[tuple[str, str], ...]) -> str:
+    """Return a request in one line for people; parameters are expected redacted."""
+    shown = "&".join(
+        f"{name}={str(value).removeprefix(chr(0))}" if name != WHOLE else _shown(str(value)) for name, value in params
+    )
+    return f"{method} {target}{'?' + shown if shown else ''}"

@@ -1,0 +1,82 @@
+"""The Binance family: spot, Binance.US and the USD-M futures.
+
+Sources: Binance Spot API documentation, "General API Information", "Request Security", "Error Codes";
+USD-M Futures documentation, "General Info". Futures stand apart from spot because equal symbols mean other instruments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_marketreplay.venues.profile import Venue
+from pytest_marketreplay.venues.registry import hookimpl
+
+_LISTEN_KEY = ("listenKey",)
+
+
+class BinanceFamily(Venue):
+    """What all of them share: `symbol` in upper case, `X-MBX-APIKEY`, a `signature`, `{"code": -1121, "msg": ...}`."""
+
+    def __init__(self, name: str, hosts: tuple[str, ...], prefixes: tuple[str, ...]) -> None:
+        super().__init__(
+            name,
+            hosts,
+            secret_headers=("x-mbx-apikey",),
+            secret_params=("signature", "listenKey", "apiKey"),
+            # trading-session status and sub-account e-mail flags are no credentials
+            public_params=("tokenSymbol", "sessionId"),
+        )
+        self.reference = frozenset(f"{prefix}/exchangeInfo" for prefix in prefixes)
+        self.secret_fields: Mapping[str, tuple[str, ...]] = {  # type: ignore[misc]  # differs by member
+            "/api/v3/userDataStream": _LISTEN_KEY,
+            "/sapi/v1/userDataStream": _LISTEN_KEY,
+            "/sapi/v1/userDataStream/isolated": _LISTEN_KEY,
+            "/sapi/v1/userListenToken": ("token",),
+            "/fapi/v1/listenKey": _LISTEN_KEY,
+            "/dapi/v1/listenKey": _LISTEN_KEY,
+            "/papi/v1/listenKey": _LISTEN_KEY,
+        }
+
+    def symbol(self, value: str) -> str | None:
+        """Return the symbol in upper case; Binance refuses lower case, so nothing is mixed by it."""
+        return value.upper()
+
+    def problem(self, status: int, answer: Any) -> str | None:
+        """Tell the code and message of an error ("Error Codes"); 429 is the rate limit, 418 the ban that follows."""
+        if status < 400:
+            return None
+        kind = {429: "rate limited (HTTP 429)", 418: "banned (HTTP 418)"}.get(status, f"HTTP {status}")
+        if isinstance(answer, dict) and "code" in answer:
+            return f"{kind}: {answer['code']} {answer.get('msg', '')}".rstrip()
+        return kind
+
+
+@hookimpl
+def pytest_marketreplay_venues() -> list[Venue]:
+    """Give the family's members."""
+    return [
+        BinanceFamily(
+            "binance",
+            (
+                "api.binance.com",
+                "api[1-4].binance.com",
+                "api-gcp.binance.com",
+                "data-api.binance.vision",
+                "stream.binance.com",
+                "stream.binance.com:9443",
+                "data-stream.binance.vision",
+                "ws-api.binance.com",
+                "testnet.binance.vision",
+            ),
+            ("/api/v3", "/api/v1"),
+        ),
+        BinanceFamily(
+            "binance_us", ("api.binance.us", "stream.binance.us", "stream.binance.us:9443"), ("/api/v3", "/api/v1")
+        ),
+        BinanceFamily(
+            "binance_futures",
+            ("fapi.binance.com", "fstream.binance.com", "testnet.binancefuture.com", "demo-fapi.binance.com"),
+            ("/fapi/v1",),
+        ),
+    ]

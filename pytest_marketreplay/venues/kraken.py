@@ -1,0 +1,106 @@
+"""Kraken spot: GET and POST for public calls, pair names in four spellings, errors with HTTP 200.
+
+Sources: Kraken API documentation, "Spot REST", "Introduction", "Spot REST Authentication", "Errors"; its support page
+"API symbols and tickers" for the names of assets (X for crypto, Z for fiat, XBT for BTC, XDG for DOGE).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from pytest_marketreplay.venues.profile import CLIENT_ORDER_IDS, VOLATILE, Venue
+from pytest_marketreplay.venues.registry import hookimpl
+
+_COMMON = {"XBT": "BTC", "XDG": "DOGE"}
+_FIAT = ("USD", "EUR", "GBP", "CAD", "JPY", "CHF", "AUD")
+_QUOTES = (
+    *(f"Z{fiat}" for fiat in _FIAT),
+    "USDT",
+    "USDC",
+    "USDQ",
+    "USDR",
+    "EURC",
+    "EURQ",
+    "EURR",
+    "DAI",
+    "PYUSD",
+    *_FIAT,
+    "XXBT",
+    "XETH",
+    "XBT",
+    "BTC",
+    "ETH",
+    "DOT",
+    "SOL",
+)
+_OLD_ASSETS = frozenset(
+    ("ETC", "ETH", "LTC", "MLN", "REP", "XBT", "XDG", "XLM", "XMR", "XRP", "ZEC", "ICN", "NMC", "XVN")
+)
+
+
+def _asset(name: str) -> str:
+    if len(name) == 4 and ((name[0] == "X" and name[1:] in _OLD_ASSETS) or (name[0] == "Z" and name[1:] in _FIAT)):
+        name = name[1:]
+    return _COMMON.get(name, name)
+
+
+@lru_cache(maxsize=4096)
+def pair_name(value: str) -> str | None:
+    """Return the common name of a pair: `XBTUSD`, `XXBTZUSD`, `XBT/USD`, `BTC/USD` -> `BTC-USD`; None for a list.
+
+    A name that cannot be taken apart is returned as it is, in upper case.
+    """
+    text = value.upper().replace("%2F", "/")
+    if "," in text:
+        return None
+    text, dot, suffix = text.partition(".")  # dark pools: XBTUSD.d
+    tail = f".{suffix.lower()}" if dot else ""
+    if "/" in text:
+        base, _, quote = text.partition("/")
+        return f"{_asset(base)}-{_asset(quote)}{tail}"
+    if match := re.fullmatch(r"(X[A-Z]{3})([XZ][A-Z]{3})", text):
+        base, quote = match[1], match[2]
+        if base[1:] in _OLD_ASSETS and (quote[1:] in _FIAT or quote[1:] in _OLD_ASSETS):
+            return f"{_asset(base)}-{_asset(quote)}{tail}"
+    for quote in _QUOTES:
+        base = text.removesuffix(quote)
+        if base != text and len(base) >= 2:
+            return f"{_asset(base)}-{_asset(quote)}{tail}"
+    return text + tail
+
+
+class Kraken(Venue):
+    """Kraken spot."""
+
+    name = "kraken"
+    hosts = ("api.kraken.com", "ws.kraken.com", "ws-auth.kraken.com", "api.cf.kraken.com")
+    volatile = VOLATILE | CLIENT_ORDER_IDS | {"userref"}
+    reference = frozenset(("/public/AssetPairs", "/public/Assets"))
+    secret_fields: ClassVar[Mapping[str, tuple[str, ...]]] = {"/private/GetWebSocketsToken": ("token",)}
+
+    def __init__(self) -> None:
+        super().__init__(secret_headers=("api-key", "api-sign", "api-otp"), secret_params=("otp", "token"))
+
+    def endpoint(self, path: str) -> str:
+        """Strip the version prefix `/0`."""
+        return path.removeprefix("/0") if path.startswith("/0/") else path
+
+    def symbol(self, value: str) -> str | None:
+        """Return the pair's common name; None for a list of pairs."""
+        return pair_name(value)
+
+    def problem(self, status: int, answer: Any) -> str | None:
+        """Tell the first error of the `error` list, which comes with HTTP 200."""
+        errors = answer.get("error") if isinstance(answer, dict) else None
+        if isinstance(errors, list) and errors:
+            return ", ".join(map(str, errors))
+        return super().problem(status, answer)
+
+
+@hookimpl
+def pytest_marketreplay_venues() -> list[Venue]:
+    """Give Kraken."""
+    return [Kraken()]

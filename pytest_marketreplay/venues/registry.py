@@ -1,0 +1,120 @@
+"""The venues that are known, and which of them a host belongs to.
+
+Venues come from this package, from entry points of the group `marketreplay` (a module or object with the hook), and in a
+test run from any plugin or `conftest.py` that implements `pytest_marketreplay_venues`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from pytest_marketreplay.errors import UsageMistake
+
+if TYPE_CHECKING:
+    from pytest_marketreplay.venues.profile import Venue
+
+hookspec = pluggy.HookspecMarker("pytest")
+hookimpl = pluggy.HookimplMarker("pytest")
+
+
+class Hooks:
+    """The hooks that third parties implement, in a plugin or a `conftest.py`."""
+
+    @hookspec
+    def pytest_marketreplay_venues(self) -> Iterable[Venue]:
+        """Return venues to add; one with the name of a built-in venue takes its place."""
+        return ()  # pluggy calls implementations, never the specification
+
+    @hookspec
+    def pytest_marketreplay_ignore_params(self, venue: str, endpoint: str) -> Iterable[str]:
+        """Return names of parameters to leave out of a match, for one venue and endpoint."""
+        return ()
+
+    @hookspec
+    def pytest_marketreplay_secret_params(self, venue: str) -> Iterable[str]:
+        """Return names of parameters and headers to redact, on top of the venue's own."""
+        return ()
+
+
+@lru_cache(maxsize=1)
+def _packaged() -> tuple[Venue, ...]:
+    """Venues of this package and of entry points, once a process."""
+    from pytest_marketreplay.venues import binance, kraken
+
+    manager = pluggy.PluginManager("pytest")
+    manager.add_hookspecs(Hooks)
+    manager.register(binance)
+    manager.register(kraken)
+    manager.load_setuptools_entrypoints("marketreplay")
+    # pluggy calls the last registered first: turned round, a later venue of the same name replaces an earlier one
+    return tuple(venue for group in reversed(manager.hook.pytest_marketreplay_venues()) for venue in group)
+
+
+def _is_pattern(host: str) -> bool:
+    return "*" in host or "?" in host or "[" in host[1:]  # `[::1]:8080` is an address
+
+
+class Registry:
+    """Which venue a host belongs to."""
+
+    def __init__(self, more: Iterable[Venue] = (), hosts: Mapping[str, str] | None = None) -> None:
+        """Know the packaged venues and `more`; `hosts` maps a host (or pattern) to the name of a venue.
+
+        A name that no venue has is a new one with a generic profile. Raises UsageMistake for an empty host or name.
+        """
+        from pytest_marketreplay.venues.profile import Generic, Venue
+
+        self._generic: type[Generic] = Generic
+        self.venues: dict[str, Venue] = {venue.name: venue for venue in (*_packaged(), *more)}
+        self._exact: dict[str, Venue] = {}
+        self._patterns: list[tuple[str, Venue]] = []
+        self.named: dict[str, Venue] = {}
+        """Hosts that a user named; they are the network, even on loopback."""
+        for host, name in (hosts or {}).items():
+            if not host or not name:
+                raise UsageMistake(f"marketreplay_hosts: {host!r} = {name!r} names no host or no venue")
+            venue = self.venues.get(name) or self.venues.setdefault(name, Venue(name, ()))
+            self.named[host.lower()] = venue
+            self._add(host.lower(), venue)
+        for venue in self.venues.values():
+            for host in venue.hosts:
+                self._add(host.lower(), venue)
+
+    def _add(self, host: str, venue: Venue) -> None:
+        if _is_pattern(host):
+            self._patterns.append((host, venue))
+        else:
+            self._exact.setdefault(host, venue)
+
+    def of(self, host: str) -> Venue:
+        """Return the venue of a host (`api.binance.com`, `127.0.0.1:8080`); a generic one for an unknown host."""
+        venue = self._exact.get(host)
+        if venue is None:
+            for pattern, candidate in self._patterns:
+                if fnmatch.fnmatchcase(host, pattern):
+                    venue = candidate
+                    break
+            else:
+                venue = self._generic(host)
+            self._exact[host] = venue
+        return venue
+
+    def is_named(self, host: str) -> bool:
+        """Tell whether a user named this host as a venue's."""
+        if host in self.named:
+            return True
+        return any(_is_pattern(pattern) and fnmatch.fnmatchcase(host, pattern) for pattern in self.named)
+
+    def by_folder(self, folder: str) -> Venue:
+        """Return the venue whose answers stand in this folder of the tree."""
+        from pytest_marketreplay.cassette.names import venue_folder
+
+        for venue in self.venues.values():
+            if venue_folder(venue.name) == folder:
+                return venue
+        return self._generic(folder.replace("%3A", ":"))
