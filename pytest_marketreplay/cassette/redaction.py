@@ -143,6 +143,12 @@ class Rules:
         self.public = frozenset(name.lower() for name in public)
         """Names that look like a credential and are none, by the venue's documentation."""
 
+    def add(self, names: Iterable[str]) -> None:
+        """Take more names of parameters and headers for secrets."""
+        lower = frozenset(name.lower() for name in names)
+        self.headers |= lower
+        self.params |= lower
+
     def kind(self, name: str) -> str | None:
         """Tell whether a parameter is a secret: "certain", "doubtful" or None."""
         lower = name.lower()

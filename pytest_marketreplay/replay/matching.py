@@ -6,7 +6,7 @@ body. A secret matches any other value of the same name, so that signed requests
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from pytest_marketreplay.cassette.redaction import PLACEHOLDER, placeholder
@@ -27,8 +27,16 @@ _MOST_NAMES = 10_000
 class Matcher:
     """Makes keys for one venue."""
 
-    def __init__(self, venue: Venue, ignore: Iterable[str] = ()) -> None:
+    def __init__(
+        self, venue: Venue, ignore: Iterable[str] = (), ignore_at: Callable[..., frozenset[str]] | None = None
+    ) -> None:
+        """Make keys without the venue's volatile parameters and without `ignore` (lower case).
+
+        `ignore_at` gives more names for one endpoint: it is called with `venue` and `endpoint`.
+        """
         self.venue = venue
+        self._ignore_at = ignore_at
+        self._ignored_at: dict[str, frozenset[str]] = {}
         self._ignored = venue.volatile | frozenset(ignore)
         self._names: dict[str, tuple[str, int | str]] = {}
 
@@ -47,7 +55,8 @@ class Matcher:
 
     def of_request(self, asked: Asked) -> Key:
         """Return the key of a request."""
-        return asked.method, self.venue.endpoint(asked.path), self._params(asked.params)
+        endpoint = self.venue.endpoint(asked.path)
+        return asked.method, endpoint, self._params(endpoint, asked.params)
 
     def of_head(self, head: Head) -> Key:
         """Return the key of a recorded entry."""
@@ -57,10 +66,16 @@ class Matcher:
             pairs: Any = params.items()
         else:
             pairs = stored_params(params, meta.body)
-        return meta.method.upper(), self.venue.endpoint(head.endpoint), self._params(pairs)
+        endpoint = self.venue.endpoint(head.endpoint)
+        return meta.method.upper(), endpoint, self._params(endpoint, pairs)
 
-    def _params(self, params: Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
+    def _params(self, endpoint: str, params: Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
         out = []
+        if self._ignore_at is not None:
+            names = self._ignored_at.get(endpoint)
+            if names is None:
+                names = self._ignored_at[endpoint] = self._ignore_at(venue=self.venue.name, endpoint=endpoint)
+            params = [pair for pair in params if pair[0].lower() not in names]
         for name, value in params:
             lower, rule = self._name(name)
             if rule == _SKIP:

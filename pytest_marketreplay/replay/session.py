@@ -18,7 +18,7 @@ from pytest_marketreplay.cassette.redaction import SECRETS
 from pytest_marketreplay.cassette.request import Asked
 from pytest_marketreplay.cassette.writer import Recording
 from pytest_marketreplay.config import Settings, is_loopback
-from pytest_marketreplay.errors import RecordingExhausted, ReplayError, UnrecordedRequest
+from pytest_marketreplay.errors import RecordingExhausted, ReplayError, UnrecordedRequest, UsageMistake
 from pytest_marketreplay.replay import explain, replace
 from pytest_marketreplay.replay.answer import Answer
 from pytest_marketreplay.replay.matching import Key, Matcher, show
@@ -260,6 +260,14 @@ class Session:
                 self._known[method, url, raw] = known
         return known
 
+    def name_host(self, host: str, venue: str) -> None:
+        """Take a host (`127.0.0.1:8080`) for a venue's from now on. Raises UsageMistake for an unknown venue."""
+        if venue not in self.registry.venues:
+            raise UsageMistake(f"no venue is named {venue!r}; known are {', '.join(sorted(self.registry.venues))}")
+        with self._lock:
+            self.registry.name(host, self.registry.venues[venue])
+            self._known.clear()
+
     def covers(self, host: str) -> bool:
         """Tell whether a host (with its port) is an exchange's: what a user named, and all that is not on loopback."""
         if self.registry.is_named(host):
@@ -276,7 +284,9 @@ class Session:
     def _matcher(self, venue: Venue) -> Matcher:
         matcher = self._matchers.get(venue.name)
         if matcher is None:
-            matcher = self._matchers[venue.name] = Matcher(venue, self.settings.ignore_params)
+            matcher = self._matchers[venue.name] = Matcher(
+                venue, self.settings.ignore_params, self.registry.ignore_params
+            )
         return matcher
 
     def _matcher_of_folder(self, folder: str) -> Matcher:

@@ -7,7 +7,7 @@ test run from any plugin or `conftest.py` that implements `pytest_marketreplay_v
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -62,11 +62,22 @@ def _is_pattern(host: str) -> bool:
 class Registry:
     """Which venue a host belongs to."""
 
-    def __init__(self, more: Iterable[Venue] = (), hosts: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        more: Iterable[Venue] = (),
+        hosts: Mapping[str, str] | None = None,
+        *,
+        ignore_params: Callable[..., frozenset[str]] | None = None,
+        secret_params: Callable[..., frozenset[str]] | None = None,
+    ) -> None:
         """Know the packaged venues and `more`; `hosts` maps a host (or pattern) to the name of a venue.
 
-        A name that no venue has is a new one with a generic profile. Raises UsageMistake for an empty host or name.
+        A name that no venue has is a new one with a generic profile. `ignore_params` and `secret_params` ask the hooks of
+        the same names (lower-case names). Raises UsageMistake for an empty host or name.
         """
+        self.ignore_params = ignore_params
+        self.secret_params = secret_params
+        self._asked: set[str] = set()
         from pytest_marketreplay.venues.profile import Generic, Venue
 
         self._generic: type[Generic] = Generic
@@ -78,12 +89,16 @@ class Registry:
         for host, name in (hosts or {}).items():
             if not host or not name:
                 raise UsageMistake(f"marketreplay_hosts: {host!r} = {name!r} names no host or no venue")
-            venue = self.venues.get(name) or self.venues.setdefault(name, Venue(name, ()))
-            self.named[host.lower()] = venue
-            self._add(host.lower(), venue)
+            self.name(host, self.venues.get(name) or self.venues.setdefault(name, Venue(name, ())))
         for venue in self.venues.values():
             for host in venue.hosts:
                 self._add(host.lower(), venue)
+
+    def name(self, host: str, venue: Venue) -> None:
+        """Take a host (or pattern) for a venue's, even on loopback."""
+        self.named[host.lower()] = venue
+        self._exact.pop(host.lower(), None)
+        self._add(host.lower(), venue)
 
     def _add(self, host: str, venue: Venue) -> None:
         if _is_pattern(host):
@@ -102,6 +117,9 @@ class Registry:
             else:
                 venue = self._generic(host)
             self._exact[host] = venue
+        if self.secret_params is not None and venue.name not in self._asked:
+            self._asked.add(venue.name)
+            venue.rules.add(self.secret_params(venue=venue.name))
         return venue
 
     def is_named(self, host: str) -> bool:

@@ -1,0 +1,185 @@
+"""The pytest plugin: options, marker and hooks. Nothing heavy is imported until a test asks for a cassette."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_marketreplay.venues.registry import Hooks
+
+if TYPE_CHECKING:
+    from pytest_marketreplay.exchange.server import SimulatedExchange
+    from pytest_marketreplay.plugin.play import MarketReplay, Play
+
+# `verify` of other plugins' options is refused when it is read; these five are pytest-recording's and cassetter's too
+_MODES = ("none", "once", "new_episodes", "all", "rewrite")
+_MODE_HELP = (
+    "none: replay, nothing reaches the network (default); once: record what has no cassette yet; new_episodes: replay "
+    "what is recorded, record the rest; all: record everything anew; rewrite: like all, from an empty cassette"
+)
+_NOTSET = object()
+_PLAY = pytest.StashKey["Play"]()
+_RUN_FOLDER = pytest.StashKey[Path]()
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the hooks that plugins and `conftest.py` may implement."""
+    pluginmanager.add_hookspecs(Hooks)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare what always exists; `--record-mode` comes later, where nobody else has it."""
+    group = parser.getgroup("marketreplay", "record and replay of exchanges")
+    group.addoption(
+        "--market-record-mode",
+        dest="market_record_mode",
+        default=None,
+        choices=_MODES,
+        help=f"Record mode of marketreplay tests; wins over --record-mode and the marker. {_MODE_HELP}",
+    )
+    parser.addini("marketreplay_dir", "folder of the cassettes, from the root folder", default="cassettes")
+    parser.addini("marketreplay_reference", "cassette of reference data, which all tests share", default="")
+    parser.addini("marketreplay_hosts", "lines 'host[:port] = venue': which host is which venue", type="linelist")
+    parser.addini("marketreplay_allow_hosts", "hosts that stay open and are not recorded", type="linelist")
+    parser.addini(
+        "marketreplay_unplayed",
+        "what recorded answers that a test did not play are: ignore, warn, fail",
+        default="ignore",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> None:
+    """Add `--record-mode` where no other plugin has it: all are registered by now, and nothing is parsed strictly yet.
+
+    Two plugins that both add it stop pytest at its start (pytest-recording, cassetter); sharing theirs works in either
+    load order.
+    """
+    if early_config.getoption("--record-mode", default=_NOTSET) is _NOTSET:
+        parser.getgroup("marketreplay").addoption(
+            "--record-mode", dest="record_mode", default=None, choices=_MODES, help=_MODE_HELP
+        )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line(
+        "markers",
+        "marketreplay(*cassettes, mode=None, exhausted='error', unplayed='ignore', ignore_params=(), hosts={}, "
+        "allow_hosts=()): record and replay what the test asks of exchanges; without a name, in a cassette of its own",
+    )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell an xdist worker where the decisions of this run are kept."""
+    config: pytest.Config = node.config
+    if _RUN_FOLDER not in config.stash:
+        config.stash[_RUN_FOLDER] = Path(tempfile.mkdtemp(prefix="marketreplay-run-"))
+    node.workerinput["marketreplay_run"] = str(config.stash[_RUN_FOLDER])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the decisions of this run."""
+    folder = config.stash.get(_RUN_FOLDER, None)
+    if folder is not None:
+        shutil.rmtree(folder)
+
+
+def _asks(item: pytest.Item) -> bool:
+    return item.get_closest_marker("marketreplay") is not None or "market_replay" in getattr(item, "fixturenames", ())
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Put the test's cassette in play before its first fixture."""
+    if _asks(item):
+        from pytest_marketreplay.plugin.play import start
+
+        item.stash[_PLAY] = start(item)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test that swallowed a refusal, and one that left recorded answers unplayed where that matters."""
+    result = yield
+    play: Play | None = item.stash.get(_PLAY, None)
+    if play is not None:
+        play.judge()
+    return result
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Take the cassette out of play after the last finaliser; keep a recording only where the test passed."""
+    play: Play | None = item.stash.get(_PLAY, None)
+    if play is None:
+        return (yield)
+    del item.stash[_PLAY]
+    try:
+        result = yield
+    except BaseException:
+        play.failed = True
+        raise
+    finally:
+        play.finish(item)
+    return result
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note how the test went, and keep secrets out of its report."""
+    report = yield
+    play: Play | None = item.stash.get(_PLAY, None)
+    if play is not None:
+        play.note(report)
+    if play is not None or (report.when == "teardown" and _asks(item)):
+        from pytest_marketreplay.plugin.reports import scrub_report
+
+        scrub_report(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Give what a wider fixture asks a cassette of its own: it is not the business of the test that comes first."""
+    if fixturedef.scope == "function":
+        return (yield)
+    item = getattr(request, "_pyfuncitem", None)
+    play = item.stash.get(_PLAY, None) if item is not None else None
+    if play is None:
+        return (yield)
+    with play.fixture(fixturedef, request):
+        return (yield)
+
+
+@pytest.fixture
+def market_replay(request: pytest.FixtureRequest) -> MarketReplay:
+    """The cassette in play: what was played, recorded, refused, and what was not asked for."""
+    return request.node.stash[_PLAY].replay  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def market_exchange(request: pytest.FixtureRequest) -> Iterator[SimulatedExchange]:
+    """A simulated exchange on loopback, Binance- and Kraken-shaped, the same in every run.
+
+    `market_exchange.url("binance")` is its base URL. In a test with a cassette, its hosts are known as those venues, so
+    that what the test asks of it is recorded, and replayed without it.
+    """
+    from pytest_marketreplay.exchange import SimulatedExchange
+
+    with SimulatedExchange() as exchange:
+        play = request.node.stash.get(_PLAY, None)
+        if play is not None:
+            play.know(exchange)
+        yield exchange
