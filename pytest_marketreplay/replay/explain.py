@@ -42,7 +42,9 @@ def nearest(tape: Tape, place: Place, key: Key) -> list[tuple[Key, int]]:
             found[recorded] = found.get(recorded, 0) + len(slots)  # type: ignore[index, call-overload]
         if len(found) > _MOST_KEYS:
             break
-    return sorted(found.items(), key=lambda item: (_distance(key, item[0]), item[0]))[:_NEAREST]
+    near = sorted(found.items(), key=lambda item: (_distance(key, item[0]), item[0]))[:_NEAREST]
+    # what differs in the endpoint tells nothing where the endpoint itself is recorded
+    return [item for item in near if _distance(key, item[0])[0] == _distance(key, near[0][0])[0]]
 
 
 def explain(tape: Tape, place: Place, key: Key, command: str, mode: str) -> str:

@@ -103,7 +103,7 @@ class Matcher:
             for name, item in value.items():
                 lower, rule = self._name(name)
                 if rule != _SKIP and not (lower == "id" and "jsonrpc" in value):  # JSON-RPC numbers its calls
-                    out[name] = self._strip(item, None if rule == _KEEP else str(rule))
+                    out[name] = self._strip(item, kind if rule == _KEEP else str(rule))
             return out
         if isinstance(value, list):
             return [self._strip(item, kind) for item in value]

@@ -82,8 +82,10 @@ def commit(
             old = cassette / name
             if not old.exists():
                 continue
+            # a sealing that was interrupted leaves both; without the plain file the sealed one would count again
+            twins = [name + end for end in files.SEALED if old.with_name(old.name + end).exists()]
             if replaced is None:
-                removals.append(name)
+                removals += [name, *twins]
                 continue
             place = Place(*Path(name).parts[:3])
             gone = replaced.get(place)
@@ -93,7 +95,7 @@ def commit(
                 continue
             if left:  # what stays is written plain, also where the old file was sealed
                 moves.append((kept.name, name.removesuffix(old.suffix) if old.suffix in files.SEALED else name))
-            removals.append(name)
+            removals += [name, *twins]
         targets = {target for _, target in moves}
         plan = {"moves": moves, "removals": [name for name in removals if name not in targets]}
         temporary = staged / f".{_PLAN}"
@@ -125,7 +127,7 @@ def _free(path: Path, taken: set[Path]) -> Path:
     """Return the first name `<start>.jsonl`, `<start>-1.jsonl`, ... that nobody has."""
     stem = re.sub(r"(T\d\d-\d\d-\d\d)-\d+$", r"\1", path.name.removesuffix(".jsonl"))
     number = 0
-    while path.exists() or path in taken:
+    while path in taken or any(path.with_name(path.name + end).exists() for end in ("", *files.SEALED)):
         number += 1
         path = path.with_name(f"{stem}-{number}.jsonl")
     return path
@@ -133,7 +135,8 @@ def _free(path: Path, taken: set[Path]) -> Path:
 
 def drop(staged: Path, cassette: Path) -> None:
     """Remove a staged recording that will not be kept."""
-    shutil.rmtree(staged, ignore_errors=False)
+    if staged.exists():  # a recording that was discarded has removed it with its last file
+        shutil.rmtree(staged)
     prune(cassette, cassette)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import threading
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 from pytest_marketreplay import clock
 from pytest_marketreplay.cassette import entry as entries
-from pytest_marketreplay.cassette import payload, redaction
+from pytest_marketreplay.cassette import payload
 from pytest_marketreplay.cassette import request as requests_
 from pytest_marketreplay.cassette.entry import Head, Headers, Meta
 from pytest_marketreplay.cassette.files import Place
@@ -19,7 +18,7 @@ from pytest_marketreplay.cassette.request import Asked
 from pytest_marketreplay.cassette.writer import Recording
 from pytest_marketreplay.config import Settings, is_loopback
 from pytest_marketreplay.errors import RecordingExhausted, ReplayError, UnrecordedRequest, UsageMistake
-from pytest_marketreplay.replay import explain, replace
+from pytest_marketreplay.replay import explain, keeping, replace
 from pytest_marketreplay.replay.answer import Answer
 from pytest_marketreplay.replay.matching import Key, Matcher, show
 from pytest_marketreplay.replay.run import Run
@@ -82,37 +81,21 @@ class Live:
         `headers` are as they shall replay; `error="incomplete"` says that the body broke off after these bytes.
         """
         latency = (clock.counter_ns() - self.started_ns) / 1e6
-        redacted: list[str] = []
-        rules = self.venue.rules
-        location = self.venue.locate(self.asked)
-        for field in self.venue.secret_fields.get(location.endpoint, ()):
-            body, found = redaction.redact_field(body, field)
-            if found:
-                SECRETS.add(found)
-                redacted.append(field)
-        cookies: list[str] = []
-        kept = [(name, redaction.redact_response_header(name, value, rules, cookies)) for name, value in headers]
-        SECRETS.add(cookies)
-        if len(SECRETS):
-            body, echoed = SECRETS.scrub_payload(body)
-            if echoed:
-                redacted.append("echo")
-            kept = [(name, SECRETS.scrub(value)) for name, value in kept]
-            reason = SECRETS.scrub(reason) if reason else reason
+        kept = keeping.redact_answer(self.venue, self.asked, reason, headers, body)
         meta = Meta(
             method=self.asked.method,
             status=status,
-            reason=reason if reason != entries.standard_reason(status) else None,
+            reason=kept.reason if kept.reason != entries.standard_reason(status) else None,
             version=version if version != "1.1" else None,
             latency_ms=round(latency, 3),
-            headers=entries.header_object(kept),
+            headers=entries.header_object(kept.headers),
             request_headers=self.stored,
             body=self.asked.body_kind,
             content_encoding=content_encoding,
             error=error,
-            redacted=redacted or None,
+            redacted=kept.replaced or None,
         )
-        self._write(meta, payload.encode(body))
+        self._write(meta, payload.encode(kept.body))
 
     def fail(self, error: str) -> None:
         """Write a failure (`connect`, `read_timeout`, ...) instead of an answer. Raises RecordingError."""
@@ -124,13 +107,7 @@ class Live:
         self._write(meta, payload.Payload(b"null"))
 
     def _write(self, meta: Meta, response: payload.Payload) -> None:
-        params = self.venue.rules.redact_params(self.asked.params)
-        fragment = requests_.params_fragment(params)
-        path = self.asked.path
-        if len(SECRETS):  # a listen key in a path, a key in an innocent parameter
-            fragment = SECRETS.scrub(fragment.decode()).encode()
-            path = SECRETS.scrub(path)
-        line = entries.write_line(self.timestamp_ms, path, fragment, meta, response)
+        line = keeping.line(self.venue, self.asked, self.timestamp_ms, meta, response)
         self._session.keep(self._recording, self._place, self._key, line)
 
 
@@ -205,12 +182,7 @@ class Session:
         known = self._parse(method, url, body, unread)
         if known is None:
             return None
-        found: list[str] = []
-        stored = self._look_at_headers(known.venue, headers, found)
-        if known.asked.userinfo:
-            found.append(known.asked.userinfo)
-            found += known.asked.userinfo.split(":", 1)
-        known.venue.rules.redact_params(known.asked.params, found)
+        found, stored = keeping.request_secrets(known.venue, known.asked, headers)
         if found:
             SECRETS.add(found)
         reference = self.settings.reference
@@ -291,19 +263,6 @@ class Session:
 
     def _matcher_of_folder(self, folder: str) -> Matcher:
         return self._matcher(self.registry.by_folder(folder))
-
-    @staticmethod
-    def _look_at_headers(
-        venue: Venue, headers: Iterable[tuple[str | bytes, str | bytes]], found: list[str]
-    ) -> dict[str, str] | None:
-        stored: dict[str, str] | None = None
-        for name, value in headers:
-            if venue.rules.is_secret_header(_text(name)):
-                found += _header_secrets(_text(name), _text(value))
-            elif venue.stored_headers and _text(name).lower() in venue.stored_headers:
-                stored = stored or {}
-                stored[_text(name)] = _text(value)
-        return stored
 
     def _refuse(self, known: _Known, recorded: int) -> UnrecordedRequest:
         asked = known.asked
@@ -386,24 +345,3 @@ class Session:
 
     def _key_of_place(self, place: Place) -> Callable[[Head], Hashable]:
         return self._matcher_of_folder(place.venue).of_head
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else value
-
-
-def _header_secrets(name: str, value: str) -> list[str]:
-    """Return what is secret in a header: the value, its parts, and what basic authentication says."""
-    out = [value]
-    scheme, _, rest = value.partition(" ")
-    if rest:
-        out.append(rest.strip())
-        if scheme.lower() == "basic":
-            try:
-                plain = base64.b64decode(rest.strip(), validate=True).decode()
-            except ValueError:
-                plain = ""
-            out += [plain, *plain.split(":", 1)]
-    if name.lower() == "cookie":
-        out += [part.partition("=")[2].strip().strip('"') for part in value.split(";")]
-    return out

@@ -1,0 +1,37 @@
+"""The command line: `marketreplay demo`, `marketreplay cassette ...`.
+
+Exit codes: 0 all is well, 1 something is wrong with what was looked at, 2 the command was wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from pytest_marketreplay import __version__
+from pytest_marketreplay.cli.cassette import cassette
+from pytest_marketreplay.cli.demo import demo
+from pytest_marketreplay.errors import MarketReplayError, UsageMistake
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="marketreplay")
+def cli() -> None:
+    """Record what exchanges really said, and replay it in tests."""
+
+
+cli.add_command(cassette)
+cli.add_command(demo)
+
+
+def main() -> None:
+    """Run the command line and exit: 1 for a failure, 2 for a user's mistake."""
+    try:
+        cli(standalone_mode=True)
+    except UsageMistake as error:
+        click.echo(f"marketreplay: {error}", err=True)
+        sys.exit(2)
+    except MarketReplayError as error:
+        click.echo(f"marketreplay: {error}", err=True)
+        sys.exit(1)
