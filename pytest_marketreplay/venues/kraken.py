@@ -67,7 +67,8 @@ def pair_name(value: str) -> str | None:
             return f"{_asset(base)}-{_asset(quote)}{tail}"
     for quote in _QUOTES:
         base = text.removesuffix(quote)
-        if base != text and len(base) >= 2:
+        # ZUSD and its kind only follow a base of four letters (USDTZUSD); XTZUSD is XTZ and USD
+        if base != text and (len(base) == 4 if quote[0] in "ZX" and len(quote) == 4 else len(base) >= 2):
             return f"{_asset(base)}-{_asset(quote)}{tail}"
     return text + tail
 
