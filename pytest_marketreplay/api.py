@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_marketreplay.config import Settings
-from pytest_marketreplay.errors import ReplayError
+from pytest_marketreplay.errors import ReplayError, UsageMistake
 from pytest_marketreplay.intercept.install import PATCHES
 from pytest_marketreplay.replay.current import in_play
 from pytest_marketreplay.replay.run import Run
@@ -50,6 +50,8 @@ def use_cassette(
     the end of the block where the code swallowed it), DamagedCassette, RecordingError. Where the block raises, what
     `all` and `rewrite` recorded is dropped and the old recording stays.
     """
+    if not cassettes:
+        raise UsageMistake("use_cassette() needs the folder of a cassette, as in use_cassette('cassettes/btc_crash')")
     settings = Settings.of(
         mode=mode,
         exhausted=exhausted,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from http.client import responses as _phrases
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import orjson
@@ -17,6 +17,7 @@ from pytest_marketreplay.cassette.payload import Payload
 
 Headers = list[tuple[str, str]]
 JsonValue = Any
+Milliseconds = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class Meta(msgspec.Struct, omit_defaults=True, frozen=True):
@@ -62,7 +63,7 @@ _NO_META = HeadMeta()
 class Head(msgspec.Struct, frozen=True):
     """A line without its payload's content: everything that an index asks for."""
 
-    timestamp: int
+    timestamp: Milliseconds
     endpoint: str
     params: dict[str, JsonValue]
     response: msgspec.Raw
@@ -72,7 +73,7 @@ class Head(msgspec.Struct, frozen=True):
 class Entry(msgspec.Struct, frozen=True):
     """One line, whole."""
 
-    timestamp: int
+    timestamp: Milliseconds
     """Unix epoch in milliseconds, when the call was made."""
     endpoint: str
     params: dict[str, JsonValue]
@@ -109,12 +110,23 @@ def _reject(line: bytes, error: Exception) -> NotAnEntry:
     text = str(error)
     if isinstance(error, RecursionError):
         return NotAnEntry("nested too deeply to be read")
+    if not line.strip():
+        return NotAnEntry("an empty line")
+    if line.startswith(b"\xef\xbb\xbf"):
+        return NotAnEntry("a byte order mark, as some editors put it in front")
+    if isinstance(error, ArithmeticError):
+        return NotAnEntry("a number in params is out of range")
     if isinstance(error, msgspec.ValidationError):
         return NotAnEntry(f"not an entry: {text}")
+    if "truncated" in text and line.endswith(b"}") and b"\\ud" in line.lower():  # how msgspec says it near the end
+        return NotAnEntry("not JSON: half of a surrogate pair, or the line is cut off")
     if "truncated" in text:
         return NotAnEntry("the line is cut off", len(line))
-    digits = "".join(c for c in text.rpartition("(byte ")[2] if c.isdigit())
-    return NotAnEntry(f"not JSON: {text}", int(digits or 0))
+    what, _, digits = text.removesuffix(")").rpartition(" (byte ")
+    byte = int(digits) if digits.isdigit() else 0
+    if what.endswith("trailing characters"):  # msgspec counts the first of them as read
+        byte -= 1
+    return NotAnEntry(f"not JSON: {what or text}", byte)
 
 
 def read_head(line: bytes) -> Head:
@@ -124,7 +136,7 @@ def read_head(line: bytes) -> Head:
     """
     try:
         head = _HEAD.decode(line)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, ArithmeticError) as error:
         raise _reject(line, error) from None
     if not payloads.is_utf8(line):  # msgspec skips a Raw without looking at its UTF-8
         raise _reject(line, ValueError())
@@ -137,8 +149,10 @@ def read_entry(line: bytes) -> Entry:
     try:
         entry = _ENTRY.decode(line)
         entry.body()
-    except (ValueError, RecursionError, UnicodeDecodeError) as error:
-        raise _reject(line, error) from None
+    except msgspec.ValidationError as error:
+        raise NotAnEntry(f"not an entry: {error}") from None
+    except ValueError as error:  # of the payload; the line itself was read before
+        raise NotAnEntry(str(error)) from None
     return entry
 
 
@@ -165,6 +179,8 @@ def header_object(pairs: Headers) -> dict[str, str | list[str]]:
     """Return pairs as they are stored: a repeated name has a list."""
     out: dict[str, str | list[str]] = {}
     for name, value in pairs:
+        if not value.isascii():  # a byte that is not UTF-8 came as a lone surrogate, which JSON cannot hold
+            value = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         seen = out.get(name)
         if seen is None:
             out[name] = value

@@ -32,7 +32,7 @@ def _folders(path: Path) -> list[str]:
     try:
         with os.scandir(path) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
@@ -75,6 +75,44 @@ def exists(root: Path) -> bool:
     return next(places(root), None) is not None
 
 
+class _ZstdFrames:
+    """All frames of a file, one after the other (a collector appends frames to a sealed file).
+
+    The library's own `stream_reader` ends in silence where a frame is cut off; this raises EOFError.
+    """
+
+    _PART = 1 << 16  # packed bytes at a time: JSON unpacks to ten or twenty times as much
+
+    def __init__(self, path: Path, decompressor: Any) -> None:
+        self._file = path.open("rb")
+        self._decompressor = decompressor
+        self._frame: Any = None
+        self._rest = b""
+
+    def __enter__(self) -> _ZstdFrames:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._file.close()
+
+    def read(self, _size: int = -1) -> bytes:
+        """Return the next unpacked bytes, of any number; empty at the end."""
+        out = b""
+        while not out:
+            packed = self._rest or self._file.read(self._PART)
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError("the file ended before the end of its last zstd frame")
+                return b""
+            if self._frame is None:
+                self._frame = self._decompressor.decompressobj()
+            out = self._frame.decompress(packed)
+            self._rest = self._frame.unused_data if self._frame.eof else b""
+            if self._frame.eof:
+                self._frame = None
+        return out
+
+
 def _zstd() -> Any:
     try:
         from compression import zstd  # Python 3.14
@@ -86,8 +124,7 @@ def _zstd() -> Any:
         import zstandard
     except ImportError:
         raise MissingExtra("reading .jsonl.zst", "zstandard") from None
-    # a collector appends frames to a sealed file, so all of them are read
-    return lambda path: zstandard.ZstdDecompressor().stream_reader(Path(path).open("rb"), read_across_frames=True)
+    return lambda path: _ZstdFrames(Path(path), zstandard.ZstdDecompressor())
 
 
 def open_binary(path: Path) -> IO[bytes]:

@@ -22,6 +22,7 @@ from pytest_marketreplay.errors import DamagedCassette
 KeyOf = Callable[[Head], Hashable]
 
 _MOST_OPEN = 8
+_LAST = (b'"response":', b'"response": ')
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -37,6 +38,7 @@ class Index:
     def __init__(self, key_of: KeyOf) -> None:
         self._key_of = key_of
         self._open: OrderedDict[int, IO[bytes]] = OrderedDict()
+        self._last = self._fd = -1  # the file that was read last, which is mostly the next one too
         self._paths: list[Path] = []
         self._file = array("L")
         self._offset = array("q")
@@ -44,6 +46,8 @@ class Index:
         self._body = array("q")  # where the response starts in its line; -1: it is not the line's last key
         self._line = array("q")
         self._time = array("q")
+        self.played = bytearray()
+        """For each slot, whether it was played."""
         self.slots: dict[Hashable, list[int]] = {}
         """Key -> slots in the order they were recorded."""
 
@@ -64,7 +68,10 @@ class Index:
                     continue
                 data = line.data
                 raw = bytes(head.response)
-                body = len(data) - 1 - len(raw) if data.endswith(raw + b"}") else -1
+                body = len(data) - 1 - len(raw)
+                # the last value may be another key's that merely ends in the same bytes
+                if not (data.endswith(raw + b"}") and data.endswith(_LAST, 0, body)):
+                    body = -1
                 latest = max(latest, head.timestamp)
                 slot = len(self._offset)
                 self._file.append(number)
@@ -81,6 +88,7 @@ class Index:
                     if self._file[known[-1]] != number:
                         several.add(key)
                     known.append(slot)
+        self.played.extend(bytes(len(self._offset) - len(self.played)))
         # files of several workers overlap in time: by time across files, by line within one
         for key in several:
             self.slots[key].sort(key=lambda slot: (self._time[slot], slot))
@@ -113,17 +121,23 @@ class Index:
             raise DamagedCassette(path, number, self._offset[slot], str(error)) from error
 
     def _read(self, slot: int) -> bytes:
-        return os.pread(self._stream(self._file[slot]).fileno(), self._length[slot], self._offset[slot])
+        number = self._file[slot]
+        if number != self._last:
+            self._fd = self._stream(number).fileno()
+            self._last = number
+        return os.pread(self._fd, self._length[slot], self._offset[slot])
 
     def _stream(self, number: int) -> IO[bytes]:
         stream = self._open.get(number)
         if stream is None:
             if len(self._open) >= _MOST_OPEN:  # a month of hourly files is more than a process may hold open
                 self._open.popitem(last=False)[1].close()
+                self._last = -1
             stream = self._open[number] = files.open_binary(self._paths[number])
         return stream
 
     def close(self) -> None:
         """Close the files; what is read later opens them again."""
+        self._last = -1
         while self._open:
             self._open.popitem()[1].close()

@@ -22,20 +22,20 @@ _FILE = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d)(?:-(\d+))?\.jsonl(\.zst|\
 
 
 def _escape(text: str, keep: frozenset[int]) -> str:
-    out = "".join(chr(byte) if byte in keep else f"%{byte:02X}" for byte in text.encode("utf-8", "surrogateescape"))
+    out = "".join(chr(byte) if byte in keep else f"%{byte:02X}" for byte in text.encode("utf-8", "surrogatepass"))
     if out.startswith(".") or _RESERVED.match(out):  # hidden, `.`, `..`, and the device names of Windows
         out = f"%{ord(out[0]):02X}{out[1:]}"
     if out.endswith("."):
         out = out[:-1] + "%2E"
     if len(out) > _LONGEST:  # the one name that is not reversible; the entries inside say the whole of it
-        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
         out = re.sub(r"%[0-9A-F]?$", "", out[: _LONGEST - 40]) + "%~" + digest
     return out
 
 
 def _unescape(name: str) -> str:
     raw = re.sub(rb"%([0-9A-F]{2})", lambda m: bytes([int(m[1], 16)]), name.encode())
-    return raw.decode("utf-8", "surrogateescape")
+    return raw.decode("utf-8", "surrogatepass")
 
 
 @lru_cache(maxsize=4096)

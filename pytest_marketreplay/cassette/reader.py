@@ -118,6 +118,11 @@ def repair(path: Path) -> tuple[int, int, Path | None]:
         raise CassetteError(
             f"{old} is in the way: it is the damaged file of an earlier repair. Move it, then repair again"
         )
+    if new_name != path and new_name.exists():
+        temporary.unlink()
+        raise CassetteError(
+            f"{new_name} is in the way: it counts instead of {path.name}, which is never read beside it"
+        )
     path.rename(old)
     temporary.rename(new_name)
     return kept, dropped, old

@@ -55,15 +55,41 @@ def same_length(length: int) -> bytes:
     return (PLACEHOLDER.encode() * (length // len(PLACEHOLDER) + 1))[:length]
 
 
+_YARL = "?/:@!$'()*,"
+"""What `yarl` (aiohttp) leaves as it is in a query."""
+
+
 def forms(secret: str) -> tuple[bytes, ...]:
-    """Return the byte strings by which a secret can stand in a text: plain, percent, JSON, and inside base64."""
-    raw = secret.encode("utf-8", "surrogateescape")
+    """Return the byte strings by which a secret can stand in a text: plain, percent, JSON, and inside base64.
+
+    Where it has characters that JSON or percent encoding change, also those of each other: a body that is echoed inside
+    JSON, a query inside base64.
+    """
+    shortest = min(SHORTEST, len(secret.encode("utf-8", "surrogatepass")))
+    spelled = {secret, secret.replace(" ", "+"), quote(secret, safe="", errors="replace")}
+    spelled |= {quote_plus(secret, safe=safe, errors="replace") for safe in ("", _YARL)}
+    for ascii_ in (True, False):  # a server writes é as it is, or as \u00e9
+        spelled.add(json.dumps(secret, ensure_ascii=ascii_)[1:-1])
+    out = {form for text in spelled for form in _forms(text)}
+    for form in tuple(out):
+        if b"\\" in form or b"'" in form:  # a repr of that text: of a JSON body in a local variable
+            doubled = form.replace(b"\\", b"\\\\")
+            out |= {doubled, doubled.replace(b"'", b"\\'"), form.replace(b"'", b"\\'")}
+    return tuple(sorted((form for form in out if len(form) >= shortest), key=len, reverse=True))
+
+
+def _forms(secret: str) -> set[bytes]:
+    raw = secret.encode("utf-8", "surrogatepass")
     out = {raw, quote(secret, safe="", errors="replace").encode(), quote_plus(secret, errors="replace").encode()}
     out.add(quote(secret, errors="replace").encode())
     out.add("".join(f"%{byte:02X}" for byte in raw).encode())
     out |= {re.sub(rb"%[0-9A-F]{2}", lambda m: m[0].lower(), form) for form in tuple(out) if b"%" in form}
-    escaped = json.dumps(secret)[1:-1]
-    out |= {escaped.encode(), escaped.replace("/", "\\/").encode(), repr(secret)[1:-1].encode("utf-8", "replace")}
+    for ascii_ in (True, False):
+        escaped = json.dumps(secret, ensure_ascii=ascii_)[1:-1]
+        again = json.dumps(escaped)[1:-1]
+        out |= {text.encode("utf-8", "surrogatepass") for text in (escaped, escaped.replace("/", "\\/"), again)}
+    out.add(repr(secret)[1:-1].encode("utf-8", "replace"))
+    out.add(repr(raw)[2:-1].encode())
     if len(raw) >= SHORTEST:
         # inside a longer base64 text the secret starts at one of three bit offsets; the outer characters mix with
         # its neighbours, the inner ones are the same wherever it stands
@@ -71,9 +97,45 @@ def forms(secret: str) -> tuple[bytes, ...]:
             data = b"\0" * offset + raw
             coded = base64.b64encode(data)
             inner = coded[(0, 2, 3)[offset] : len(data) // 3 * 4]
-            if len(inner) >= SHORTEST:
-                out |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_"), quote(inner, safe="").encode()}
-    return tuple(sorted((form for form in out if len(form) >= min(SHORTEST, len(raw))), key=len, reverse=True))
+            quoted = {quote(inner, safe=safe).encode() for safe in ("", "/")}
+            out |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_"), *quoted}
+            out |= {re.sub(rb"%[0-9A-F]{2}", lambda m: m[0].lower(), form) for form in quoted}
+    return out
+
+
+def _spellings(value: str) -> Iterator[str]:
+    """Give a value, and what it says where it came out of a header as Latin-1 and was sent as UTF-8."""
+    yield value
+    if not value.isascii():
+        try:
+            yield value.encode("latin-1").decode()
+        except UnicodeError:
+            return
+
+
+_CUT = b"..."
+_SHORTEST_CUT = 6
+
+
+def _without_end(text: bytes, secret: bytes) -> bytes:
+    """Return a text without the beginning of a secret at its end (6 bytes and more)."""
+    at = secret.find(text[-_SHORTEST_CUT:]) if len(text) >= _SHORTEST_CUT else -1
+    while at >= 0:
+        length = at + _SHORTEST_CUT
+        if text.endswith(secret[:length]):
+            return text[:-length] + PLACEHOLDER.encode()
+        at = secret.find(text[-_SHORTEST_CUT:], at + 1)
+    return text
+
+
+def _without_start(text: bytes, secret: bytes) -> bytes:
+    """Return a text without the end of a secret at its start (6 bytes and more)."""
+    at = secret.find(text[:_SHORTEST_CUT]) if len(text) >= _SHORTEST_CUT else -1
+    while at >= 0:
+        if text.startswith(secret[at:]):
+            return PLACEHOLDER.encode() + text[len(secret) - at :]
+        at = secret.find(text[:_SHORTEST_CUT], at + 1)
+    return text
 
 
 class Secrets:
@@ -89,7 +151,8 @@ class Secrets:
 
     def add(self, values: Iterable[str]) -> tuple[str, ...]:
         """Remember these values; returns those that can be searched for."""
-        kept = tuple(value for value in values if len(value) >= SHORTEST and not value.startswith(PLACEHOLDER))
+        told = [spelling for value in values for spelling in _spellings(value)]
+        kept = tuple(value for value in told if len(value) >= SHORTEST and PLACEHOLDER not in value)
         if kept:
             with self._lock:
                 for value in kept:
@@ -127,6 +190,13 @@ class Secrets:
         for form in self._all():
             if form in data:
                 data = data.replace(form, PLACEHOLDER.encode())
+        if _CUT in data:  # a shortened repr, as pytest shows locals and assertions, may have cut a secret in two
+            parts = data.split(_CUT)
+            for form in self._all():
+                for number in range(len(parts) - 1):
+                    parts[number] = _without_end(parts[number], form)
+                    parts[number + 1] = _without_start(parts[number + 1], form)
+            data = _CUT.join(parts)
         return data.decode("utf-8", "surrogatepass")
 
 
@@ -165,12 +235,13 @@ class Rules:
         """Return parameters with placeholders for secrets; the values themselves go into `found`."""
         return tuple((name, self._redact(name, value, found)) for name, value in params)
 
-    def _redact(self, name: str, value: Any, found: list[str] | None) -> Any:
-        kind = self.kind(name) if name != WHOLE else None
+    def _redact(self, name: str, value: Any, found: list[str] | None, above: str | None = None) -> Any:
+        """Redact one value; `above` is the kind of the object that holds it: all of `"credentials": {...}` goes."""
+        kind = (self.kind(name) if name != WHOLE else None) or above
         if isinstance(value, dict):
-            return {key: self._redact(key, item, found) for key, item in value.items()}
+            return {key: self._redact(key, item, found, kind) for key, item in value.items()}
         if isinstance(value, list):
-            return [self._redact(name, item, found) for item in value]
+            return [self._redact(name, item, found, above) for item in value]
         if kind is None or value is None or isinstance(value, bool) or value == "":
             return value
         text = str(value)
@@ -201,7 +272,18 @@ def redact_field(body: bytes, field: str) -> tuple[bytes, list[str]]:
 
 
 _COOKIE = re.compile(r"^(\s*[^=;,\s]+=)([^;]*)")
-_URL_USER = re.compile(r"(://)[^/@\s]+@")
+_URL_USER = re.compile(r"(://)[^/?#\s]+@")  # up to the last @: a password may hold one
+
+
+@lru_cache(maxsize=4096)
+def header_matters(name: str, rules: Rules) -> bool:
+    """Tell whether `redact_response_header` looks into the values of a response header of this name."""
+    lower = name.lower()
+    return (
+        lower in ("set-cookie", "location", "content-location", "refresh", "link")
+        or lower in rules.headers
+        or (looks_secret(lower) == "certain" and not lower.startswith("access-control-"))
+    )
 
 
 def redact_response_header(name: str, value: str, rules: Rules, found: list[str]) -> str:

@@ -14,18 +14,36 @@ from pathlib import Path
 
 from pytest_marketreplay import clock
 from pytest_marketreplay.cassette import names
-from pytest_marketreplay.cassette.files import CHUNK, Place
+from pytest_marketreplay.cassette.entry import NotAnEntry, read_entry
+from pytest_marketreplay.cassette.files import CHUNK, SEALED, Place
 from pytest_marketreplay.errors import RecordingError
 
 FOLDER_MODE = 0o750
 FILE_MODE = 0o640
 _MOST_OPEN = 64
+_MOST_GONE = 100
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and those above it that are missing; `mkdir(parents=True)` gives its mode to the last one only.
+
+    Raises FileExistsError where a file stands in its place, OSError.
+    """
+    try:
+        folder.mkdir(mode=FOLDER_MODE)
+    except FileNotFoundError:
+        make_folder(folder.parent)
+        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
 
 
 def end_torn_line(path: Path) -> int:
     """Make a file end with a line feed, so that the next append cannot fuse with a torn line.
 
-    The torn bytes are kept aside in `<name>.torn`. Returns how many there were.
+    A whole entry that only lacks its line feed (a hand-made file) gets it. Torn bytes are kept aside in `<name>.torn`;
+    returns how many there were.
     """
     fd = os.open(path, os.O_RDWR)
     try:
@@ -39,8 +57,16 @@ def end_torn_line(path: Path) -> int:
             end = start
         if end == size:
             return 0
+        tail = os.pread(fd, size - end, end)
+        try:
+            read_entry(tail)
+        except NotAnEntry:
+            pass
+        else:
+            os.pwrite(fd, b"\n", size)
+            return 0
         with path.with_name(path.name + ".torn").open("ab") as aside:
-            aside.write(os.pread(fd, size - end, end) + b"\n")
+            aside.write(tail + b"\n")
             aside.flush()
             os.fsync(aside.fileno())
         os.ftruncate(fd, end)
@@ -97,10 +123,15 @@ class Recording:
         self._open: OrderedDict[Place, AppendFile] = OrderedDict()
         self._paths: dict[Place, Path] = {}
         self._lock = threading.Lock()
+        self._closed = False
 
     def append(self, place: Place, line: bytes) -> None:
         """Append a line to this recording's file of a place; raises RecordingError."""
         with self._lock:
+            if self._closed:
+                raise RecordingError(
+                    f"an answer for {place.within(self.root)} came after the recording was closed; it is not recorded"
+                )
             file = self._open.get(place)
             if file is None:
                 file = self._file(place)
@@ -124,19 +155,29 @@ class Recording:
 
     def _create(self, place: Place) -> AppendFile:
         folder = place.within(self.root)
-        folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
         stem = names.file_stem(clock.now_ns())
-        number = 0
+        number = gone = 0
         while True:
             path = folder / (f"{stem}-{number}.jsonl" if number else f"{stem}.jsonl")
+            if any(path.with_name(path.name + end).exists() for end in SEALED):  # a plain twin would hide it
+                number += 1
+                continue
             try:
+                make_folder(folder)
                 return AppendFile(path)
             except FileExistsError:
+                if not path.exists():  # a file stands where the folder should be
+                    raise
                 number += 1
+            except FileNotFoundError:  # another recording was discarded just now, and its empty folders with it
+                gone += 1
+                if gone > _MOST_GONE:
+                    raise
 
     def close(self) -> None:
-        """Close all files."""
+        """Close all files; what is appended later is refused."""
         with self._lock:
+            self._closed = True
             while self._open:
                 self._open.popitem()[1].close()
 
@@ -153,7 +194,7 @@ class Recording:
 
 def prune(folder: Path, root: Path) -> None:
     """Remove empty folders from here up to and including the cassette's own."""
-    for parent in (folder, *folder.parents):
+    for parent in (folder, *folder.parents):  # pragma: no branch - the folder above the cassette ends it
         if parent != root and root not in parent.parents:
             return
         try:

@@ -7,7 +7,7 @@ import re
 E8 = 10**8
 """Parts in one whole: amounts are integers of 1e-8 everywhere in this package."""
 
-_DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{0,20})?")
+_DECIMAL = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 
 
 def decimal_text(value_e8: int, decimals: int = 8) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from .book import Level, OrderBook
 from .candles import Span, sum_up, trades_between
 from .instruments import Instrument
-from .trades import DAY_MS, PAST_TRADES, Trade, past_trades, random_quantity
+from .trades import DAY_MS, PAST_TRADES, Trade, draw, past_trades, random_quantity
 
 DEPTH = 1000
 """Levels that each side of a book keeps."""
@@ -39,7 +39,7 @@ class Listing:
         self._past: list[Trade] | None = None
         self._next_id = self._next_aggregate_id = instrument.first_trade_id + PAST_TRADES
         self._last_ns = start_ms * 1_000_000
-        self.book = OrderBook(instrument.first_trade_id * 15 + self._rng.randrange(1_000_000))
+        self.book = OrderBook(instrument.first_trade_id * 15 + draw(self._rng, 1_000_000))
         for is_bid in (True, False):
             self.book.fill(is_bid, self._opening_side(is_bid))
         self._quote(start_ms)
@@ -52,9 +52,9 @@ class Listing:
         for _ in range(DEPTH):
             if tick < 1:
                 break
-            age_ms = rng.randrange(60_000)
+            age_ms = draw(rng, 60_000)
             levels.append(Level(tick, random_quantity(instrument, rng), self._start_ms - age_ms))
-            tick += away * rng.randint(1, instrument.widest_gap)
+            tick += away * (1 + draw(rng, instrument.widest_gap))
         return levels
 
     # The tape
@@ -87,18 +87,18 @@ class Listing:
         """Let one moment pass: perhaps a taker comes, some makers change their minds, the gaps close."""
         rng = self._rng
         trades: list[Trade] = []
-        buys = rng.randrange(1000) < 500 - self._pull()
-        if rng.randrange(100) < 55:
+        buys = draw(rng, 1000) < 500 - self._pull()
+        if draw(rng, 100) < 55:
             best = self.book.best(not buys)
-            if rng.randrange(100) < 40:  # this one moves the price: it takes whole levels
-                reach = rng.randrange(self.instrument.widest_gap + 1)
+            if draw(rng, 100) < 40:  # this one moves the price: it takes whole levels
+                reach = draw(rng, self.instrument.widest_gap + 1)
                 limit_tick = best.tick + reach if buys else best.tick - reach
                 trades = self._fill(buys, best.quantity * 50, limit_tick, now_ms)
             else:
                 step = self.instrument.step_e8
-                wanted = best.quantity * rng.randint(1, 90) // 100
+                wanted = best.quantity * (1 + draw(rng, 90)) // 100
                 trades = self._fill(buys, max(step, wanted // step * step), None, now_ms)
-        for _ in range(rng.randint(3, 9)):
+        for _ in range(3 + draw(rng, 7)):
             self._change_a_level(now_ms)
         self._settle(buys, now_ms)
         return trades
@@ -143,8 +143,8 @@ class Listing:
                 break
             filled = min(quantity, level.quantity)
             pieces = [filled]
-            if filled >= 2 * step and self._rng.randrange(4) == 0:  # two makers stood at this price
-                first = step * self._rng.randint(1, filled // step - 1)
+            if filled >= 2 * step and draw(self._rng, 4) == 0:  # two makers stood at this price
+                first = step * (1 + draw(self._rng, filled // step - 1))
                 pieces = [first, filled - first]
             trades += [self._new_trade(level.tick, piece, maker_is_bid, now_ms) for piece in pieces]
             self._next_aggregate_id += 1
@@ -153,7 +153,7 @@ class Listing:
         return trades
 
     def _new_trade(self, tick: int, quantity: int, buyer_is_maker: bool, now_ms: int) -> Trade:
-        self._last_ns = max(self._last_ns, now_ms * 1_000_000) + 100 * self._rng.randint(1, 50)
+        self._last_ns = max(self._last_ns, now_ms * 1_000_000) + 100 * (1 + draw(self._rng, 50))
         trade = Trade(self._next_id, self._next_aggregate_id, self._last_ns, tick, quantity, buyer_is_maker)
         self._next_id += 1
         if len(self._live) >= _MOST_LIVE_TRADES:
@@ -163,10 +163,10 @@ class Listing:
 
     def _change_a_level(self, now_ms: int) -> None:
         rng, book = self._rng, self.book
-        is_bid = rng.randrange(2) == 0
-        index = min(rng.randrange(1, 40), rng.randrange(1, 400))
+        is_bid = draw(rng, 2) == 0
+        index = 1 + min(draw(rng, 39), draw(rng, 399))
         level = book.at(is_bid, min(index, book.count(is_bid) - 2))
-        what = rng.randrange(10)
+        what = draw(rng, 10)
         if what < 6:
             book.put(is_bid, level.tick, random_quantity(self.instrument, rng), now_ms)
         elif what < 8:
@@ -176,7 +176,7 @@ class Listing:
             outer = book.at(is_bid, min(index, book.count(is_bid) - 2) + 1)
             low, high = sorted((level.tick, outer.tick))
             if high - low > 1:
-                book.put(is_bid, rng.randrange(low + 1, high), random_quantity(self.instrument, rng), now_ms)
+                book.put(is_bid, low + 1 + draw(rng, high - low - 1), random_quantity(self.instrument, rng), now_ms)
 
     def _settle(self, rising: bool, now_ms: int) -> None:
         """Give the book its usual shape again: a narrow spread, no holes near it, a full depth."""
@@ -190,9 +190,9 @@ class Listing:
     def _close_the_spread(self, rising: bool, now_ms: int) -> None:
         rng, book = self._rng, self.book
         bid, ask = book.best(True).tick, book.best(False).tick
-        widest = 1 if rng.randrange(3) else max(1, self.instrument.widest_gap // 4)
+        widest = 1 if draw(rng, 3) else max(1, self.instrument.widest_gap // 4)
         if ask - bid > widest:
-            is_bid = rising if rng.randrange(4) else not rising  # makers mostly follow the taker
+            is_bid = rising if draw(rng, 4) else not rising  # makers mostly follow the taker
             tick = ask - widest if is_bid else bid + widest
             book.put(is_bid, tick, random_quantity(self.instrument, rng), now_ms)
 
@@ -203,7 +203,7 @@ class Listing:
         for index in range(1, min(_MENDED, book.count(is_bid))):
             following = book.at(is_bid, index).tick
             if abs(following - tick) > 2 * gap:
-                following = tick + away * rng.randint(1, gap)
+                following = tick + away * (1 + draw(rng, gap))
                 book.put(is_bid, following, random_quantity(self.instrument, rng), now_ms)
             tick = following
 
@@ -216,7 +216,7 @@ class Listing:
                 if count > DEPTH:
                     book.put(is_bid, outermost, 0, now_ms)
                     continue
-                tick = outermost + away * rng.randint(1, self.instrument.widest_gap)
+                tick = outermost + away * (1 + draw(rng, self.instrument.widest_gap))
                 if tick < 1:
                     break
                 book.put(is_bid, tick, random_quantity(self.instrument, rng), now_ms)

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from pytest_marketreplay.errors import UsageMistake
+from pytest_marketreplay.errors import MarketReplayError, UsageMistake
 
 from .account import Account
 from .binance import BinanceSide
@@ -28,7 +28,8 @@ API_KEY = "SIMULATEDKEY".ljust(64, "0")
 API_SECRET = "SIMULATEDSECRET".ljust(64, "0")
 """Credentials that are accepted unless others are given; they open nothing but the simulated exchange."""
 
-VENUES = ("binance", "kraken", "lab")
+_TRADED = ("binance", "kraken")
+VENUES = (*_TRADED, "lab")
 _BINANCE_FUNDS = {"BTC": 10**8, "ETH": 20 * 10**8, "BNB": 50 * 10**8, "USDT": 100_000 * 10**8}
 _KRAKEN_FUNDS = {
     "BNB": 50 * 10**8,
@@ -45,9 +46,10 @@ class SimulatedExchange:
 
     A context manager. The same seed and the same requests give the same bodies: the market moves by one step with
     every request for market data, and by `advance`, never with the wall clock. `clock` gives the market's time as
-    Unix epoch in milliseconds; without it time is simulated, from 2025-10-02T10:00:00Z, 100 ms a step. `real_time`
-    gives Unix epoch in seconds and serves rate limits, bans and the check of signed timestamps, which is also content
-    with the market's own time. `compress` answers in gzip or deflate when the client accepts it.
+    Unix epoch in milliseconds; without it time is simulated, from 2025-10-02T10:00:00Z, 100 ms a step. A venue's
+    market begins when it is first asked for. `real_time` gives Unix epoch in seconds and serves rate limits, bans and
+    the check of signed timestamps, which is also content with the market's own time. `compress` answers in gzip or
+    deflate when the client accepts it.
 
     `url("lab")` serves awkward answers under `/__lab__/` for tests of HTTP clients (see `exchange.lab`).
 
@@ -79,28 +81,11 @@ class SimulatedExchange:
         self._urls: dict[str, str] = {}
         self._thread: threading.Thread | None = None
         self._listener: Listener | None = None
-        limits = limits or Limits()
-        binance = Market(BINANCE_INSTRUMENTS, f"{seed}/binance", clock=clock)
-        kraken = Market(KRAKEN_INSTRUMENTS, f"{seed}/kraken", clock=clock)
-        self._markets = {"binance": binance, "kraken": kraken}
-        self._sides: dict[str, VenueSide] = {
-            "binance": BinanceSide(
-                binance,
-                Account(binance, _BINANCE_FUNDS),
-                api_key=api_key,
-                api_secret=api_secret,
-                limits=limits,
-                real_time=real_time,
-            ),
-            "kraken": KrakenSide(
-                kraken,
-                Account(kraken, _KRAKEN_FUNDS),
-                api_key=api_key,
-                api_secret=self.api_secret("kraken"),
-                limits=limits,
-                real_time=real_time,
-            ),
-        }
+        self._clock = clock
+        self._limits = limits or Limits()
+        self._real_time = real_time
+        self._markets: dict[str, Market] = {}
+        self._sides: dict[str, VenueSide] = {}
 
     # Serving
 
@@ -127,13 +112,16 @@ class SimulatedExchange:
         return self
 
     def stop(self) -> None:
-        """Close every connection and wait for the thread; stopping twice changes nothing."""
+        """Close every connection and wait for the thread; stopping twice changes nothing.
+
+        Raises MarketReplayError when the thread does not end within ten seconds.
+        """
         thread, listener, self._thread, self._listener = self._thread, self._listener, None, None
         if thread is not None and listener is not None:
             listener.stop()
             thread.join(_PATIENCE_S)
             if thread.is_alive():
-                raise RuntimeError(f"the simulated exchange did not stop within {_PATIENCE_S:g} s")
+                raise MarketReplayError(f"the simulated exchange did not stop within {_PATIENCE_S:g} s")
 
     def __enter__(self) -> Self:
         return self.start()
@@ -154,24 +142,26 @@ class SimulatedExchange:
 
     def api_key(self, venue: str) -> str:
         """Give the key that a venue accepts."""
-        self._known(venue, self._markets)
+        self._known(venue, _TRADED)
         return self._api_key
 
     def api_secret(self, venue: str) -> str:
         """Give the secret that a venue accepts; Kraken's is the same text in base64, as its clients expect."""
-        self._known(venue, ("binance", "kraken"))
+        self._known(venue, _TRADED)
         return base64.b64encode(self._api_secret.encode()).decode() if venue == "kraken" else self._api_secret
 
     def market(self, venue: str) -> Market:
         """Give the market behind a venue; hold no part of it while requests are under way."""
-        self._known(venue, self._markets)
-        return self._markets[venue]
+        self._known(venue, _TRADED)
+        with self._lock:
+            self._side(venue)
+            return self._markets[venue]
 
     def advance(self, steps: int = 1, venue: str | None = None) -> None:
         """Let the market of one venue, or of both, move without a request."""
         with self._lock:
-            for market in self._markets.values() if venue is None else (self.market(venue),):
-                market.advance(steps)
+            for each in _TRADED if venue is None else (venue,):
+                self.market(each).advance(steps)
 
     def fail_next(
         self, venue: str, *, status: int, times: int = 1, retry_after: int = 1, message: str | None = None
@@ -199,7 +189,7 @@ class SimulatedExchange:
     def answer(self, venue: str, call: Call) -> Answer:
         """Answer one call to a venue, and note it."""
         with self._lock:
-            side, failure = self._sides[venue], self.next_failure(venue)
+            side, failure = self._side(venue), self.next_failure(venue)
             answer = side.answer(call) if failure is None else side.failure(failure)
             self.note(Asked(venue, call.method, call.path, answer.status))
             return answer
@@ -213,6 +203,23 @@ class SimulatedExchange:
         """Note a request that was received."""
         with self._lock:
             self.requests.append(asked)
+
+    def _side(self, venue: str) -> VenueSide:
+        """Give a venue's side, made when it is first needed: its books take some 10 ms each."""
+        if venue not in self._sides:
+            kraken = venue == "kraken"
+            instruments = KRAKEN_INSTRUMENTS if kraken else BINANCE_INSTRUMENTS
+            market = Market(instruments, f"{self.seed}/{venue}", clock=self._clock)
+            self._markets[venue] = market
+            self._sides[venue] = (KrakenSide if kraken else BinanceSide)(
+                market,
+                Account(market, _KRAKEN_FUNDS if kraken else _BINANCE_FUNDS),
+                api_key=self._api_key,
+                api_secret=self.api_secret(venue),
+                limits=self._limits,
+                real_time=self._real_time,
+            )
+        return self._sides[venue]
 
     def _known(self, venue: str, venues: Iterable[str]) -> None:
         names = tuple(venues)

@@ -36,26 +36,33 @@ class Trade(NamedTuple):
 
 
 def past_trades(instrument: Instrument, rng: Random, start_ms: int) -> list[Trade]:
-    """Make the trades before `start_ms`, oldest first, so that they end at the opening price.
-
-    Only integers are drawn, so that a seed gives the same past on every platform.
-    """
+    """Make the trades before `start_ms`, oldest first, so that they end at the opening price."""
     moments: list[tuple[int, int, int, bool]] = []
     tick, until_ms = instrument.opening_tick, start_ms
     lowest, highest = max(1, tick // 4), tick * 4
     for count, spacing_ms, move_ppm in _PAST:
         for _ in range(count):
             until_ms -= spacing_ms
-            time_ns = (until_ms + rng.randrange(spacing_ms)) * 1_000_000 + rng.randrange(10_000) * 100
+            time_ns = (until_ms + draw(rng, spacing_ms)) * 1_000_000 + draw(rng, 10_000) * 100
             moments.append((time_ns, tick, random_quantity(instrument, rng), rng.random() < 0.5))
             reach = max(1, tick * move_ppm // 1_000_000)
-            tick = min(max(tick + rng.randint(-reach, reach), lowest), highest)
+            tick = min(max(tick + draw(rng, 2 * reach + 1) - reach, lowest), highest)
     first = instrument.first_trade_id
     moments.reverse()
     return [Trade(first + index, first + index, *moment) for index, moment in enumerate(moments)]
 
 
+def draw(rng: Random, below: int) -> int:
+    """Draw a whole number from 0 up to, not including, `below`.
+
+    One product of two doubles, so that a seed gives the same numbers on every platform; `randrange` takes four times
+    as long, and a new market draws 80,000 times.
+    """
+    return int(rng.random() * below)
+
+
 def random_quantity(instrument: Instrument, rng: Random) -> int:
     """Draw a quantity whose sizes are spread over the orders of magnitude, as in a real book."""
     low, high = instrument.size_digits
-    return instrument.step_e8 * rng.randrange(1, 10 ** rng.randint(low, high))
+    digits = low + draw(rng, high - low + 1)
+    return instrument.step_e8 * (1 + draw(rng, 10**digits - 1))

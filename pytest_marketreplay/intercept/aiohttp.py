@@ -8,17 +8,28 @@ innermost client middleware (aiohttp 3.12 and later), which sees each hop, and r
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from pytest_marketreplay.intercept import failures
+from pytest_marketreplay.intercept.aiohttp_failures import (
+    BEFORE_CONNECTED,
+    body_failure,
+    body_failure_name,
+    failure,
+    failure_name,
+)
+from pytest_marketreplay.intercept.guard import check_address
+from pytest_marketreplay.intercept.headers import header_bytes, header_text, stored_headers
 from pytest_marketreplay.intercept.patches import Patch
 from pytest_marketreplay.replay.answer import Answer
 from pytest_marketreplay.replay.current import current
 
 if TYPE_CHECKING:
-    from pytest_marketreplay.replay.session import Live, Session
+    from pytest_marketreplay.replay.live import Live
+    from pytest_marketreplay.replay.session import Session
 
 _TURN: ContextVar[Answer | Live | None] = ContextVar("marketreplay_aiohttp_turn", default=None)
 """What the recording middleware decided, for `connect` further down in the same task."""
@@ -64,30 +75,58 @@ class _Nowhere(asyncio.Transport):
 
 
 _handler_class: Any = None
+_MOST_SPELLINGS = 1024
 
 
-def _handler(loop: asyncio.AbstractEventLoop, answer: Answer) -> Any:
+def _handler(loop: asyncio.AbstractEventLoop, answer: Answer, request: Any) -> Any:
     """Make a response handler that has the answer the moment the client asks how to parse it."""
-    global _handler_class
-    if _handler_class is None:
-        _handler_class = _make_handler_class()
-    handler = _handler_class(loop)
-    handler.answer = answer
+    handler = _idle_handler(loop)
+    handler.answer, handler.request = answer, request
     handler.connection_made(_Nowhere())
     handler._should_close = True  # keeps it out of the connector's pool
     return handler
 
 
+def _idle_handler(loop: asyncio.AbstractEventLoop) -> Any:
+    """Make a response handler without a connection, for a stream that holds a whole body."""
+    global _handler_class
+    if _handler_class is None:
+        _handler_class = _make_handler_class()
+    return _handler_class(loop)
+
+
 def _make_handler_class() -> Any:
-    from aiohttp import EMPTY_PAYLOAD, ClientPayloadError, HttpVersion10, HttpVersion11, StreamReader
+    from aiohttp import EMPTY_PAYLOAD, HttpVersion10, HttpVersion11, StreamReader, hdrs
     from aiohttp.client_proto import ResponseHandler
-    from aiohttp.http_parser import DeflateBuffer, RawResponseMessage
-    from multidict import CIMultiDict, CIMultiDictProxy
+    from aiohttp.http_parser import DeflateBuffer, HttpResponseParser, HttpResponseParserPy, RawResponseMessage
+    from multidict import CIMultiDict, CIMultiDictProxy, istr
+
+    # aiohttp's parser in C gives a header that it knows the name it knows it by, in the usual spelling
+    in_c = HttpResponseParser is not HttpResponseParserPy
+    known_names = {name.lower(): name for name in vars(hdrs).values() if in_c and isinstance(name, istr)}
+
+    spellings: dict[str, tuple[bytes, str]] = {}  # converting 20 names took a sixth of a replayed request
 
     class ReplayHandler(ResponseHandler):
         """A handler whose answer does not come from a socket."""
 
         answer: Answer
+        request: Any
+
+        async def read(self) -> Any:
+            # an answer comes after the request was written: a body that is a stream is spent, as it is live
+            writer = self.request._writer
+            if writer is not None and self.request._continue is None:
+                await asyncio.wait((writer,))
+                if self._exception is not None:
+                    raise self._exception
+            return await super().read()
+
+        def pause_reading(self) -> None:
+            """Go on: the whole body is here. A stream asks for a pause above 128 KB, of a parser that there is not."""
+
+        def resume_reading(self, *args: Any, **more: Any) -> None:
+            """Go on."""
 
         def set_response_params(
             self,
@@ -100,15 +139,29 @@ def _make_handler_class() -> Any:
         ) -> None:
             # ClientRequest.send and ClientSession call this right after connect: a live handler makes its parser here
             answer = self.answer
-            headers = CIMultiDict(answer.headers)
-            raw = tuple(
-                (name.encode("latin-1", "replace"), value.encode("utf-8", "surrogateescape"))
-                for name, value in answer.headers
-            )
+            if answer.fails:
+                self.set_exception(failure(answer.error or "", self.request))
+                return
+            pairs, raw = [], []
+            for name, value in answer.headers:
+                spelt = spellings.get(name)
+                if spelt is None:
+                    spelt = header_bytes(name), known_names.get(name.lower(), name)
+                    if len(spellings) < _MOST_SPELLINGS:
+                        spellings[name] = spelt
+                if value.isascii():
+                    pairs.append((spelt[1], value))
+                    raw.append((spelt[0], value.encode()))
+                else:  # as aiohttp's parser reads them
+                    data = header_bytes(value)
+                    pairs.append((spelt[1], data.decode("utf-8", "surrogateescape")))
+                    raw.append((spelt[0], data))
+            headers = CIMultiDict(pairs)
             version = HttpVersion10 if answer.meta.version == "1.0" else HttpVersion11
-            encoding = headers.get("content-encoding")
+            named = headers.get("content-encoding", "").lower()
+            encoding = named if named in _encodings() else None
             message = RawResponseMessage(
-                version, answer.status, answer.reason, CIMultiDictProxy(headers), raw, False, encoding, False,
+                version, answer.status, answer.reason, CIMultiDictProxy(headers), tuple(raw), False, encoding, False,
                 headers.get("transfer-encoding", "").lower() == "chunked",
             )  # fmt: skip
             payload: Any = EMPTY_PAYLOAD
@@ -120,12 +173,23 @@ def _make_handler_class() -> Any:
                     # as a live parser feeds it; the Deflate buffer wants the size in aiohttp before 3.13
                     sink.feed_data(answer.body) if sink is stream else _feed(sink, answer.body)
                 if answer.breaks_off:
-                    payload.set_exception(ClientPayloadError("Response payload is not completed (replayed)"))
+                    payload.set_exception(body_failure(answer))
                 else:
                     sink.feed_eof()
             _feed(self, (message, payload))
 
     return ReplayHandler
+
+
+def _encodings() -> frozenset[str]:
+    """Return the content encodings that this aiohttp undoes; any other it passes on as it is."""
+    from aiohttp import http_parser
+
+    return _WITH_ZSTD if hasattr(http_parser, "HAS_ZSTD") else _WITHOUT_ZSTD
+
+
+_WITHOUT_ZSTD = frozenset(("gzip", "deflate", "br"))
+_WITH_ZSTD = _WITHOUT_ZSTD | {"zstd"}
 
 
 def _feed(queue: Any, item: Any) -> None:
@@ -134,54 +198,6 @@ def _feed(queue: Any, item: Any) -> None:
         queue.feed_data(item, 0)
     except TypeError:
         queue.feed_data(item)
-
-
-def _failure(error: str, request: Any) -> Exception:
-    """Make aiohttp's own exception for a stored failure."""
-    import socket
-    import ssl
-
-    import aiohttp
-
-    key = request.connection_key
-    said = "replayed from a recording"
-    match error:
-        case failures.CONNECT:
-            return aiohttp.ClientConnectorError(key, ConnectionRefusedError(111, said))
-        case failures.DNS:
-            kind: Any = getattr(aiohttp, "ClientConnectorDNSError", aiohttp.ClientConnectorError)
-            made: Exception = kind(key, socket.gaierror(socket.EAI_NONAME, said))
-            return made
-        case failures.CONNECT_TIMEOUT:
-            return aiohttp.ConnectionTimeoutError(f"Connection timeout to host {request.url} ({said})")
-        case failures.TLS:
-            return aiohttp.ClientConnectorSSLError(key, ssl.SSLError(1, said))
-        case failures.READ_TIMEOUT:
-            return aiohttp.SocketTimeoutError(f"Timeout on reading data from socket ({said})")
-        case failures.TIMEOUT:
-            return TimeoutError(said)
-        case failures.RESET:
-            return aiohttp.ClientOSError(104, f"Connection reset by peer ({said})")
-        case _:
-            return aiohttp.ServerDisconnectedError(f"Server disconnected ({said})")
-
-
-def failure_name(error: BaseException) -> str | None:
-    """Name a failure of aiohttp's for storing; None where it is not one of the network's."""
-    import aiohttp
-
-    kinds: list[tuple[Any, str]] = [
-        (getattr(aiohttp, "ClientConnectorDNSError", ()), failures.DNS),
-        ((aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError), failures.TLS),
-        (aiohttp.ClientConnectorError, failures.CONNECT),
-        (aiohttp.ConnectionTimeoutError, failures.CONNECT_TIMEOUT),
-        (aiohttp.SocketTimeoutError, failures.READ_TIMEOUT),
-        (asyncio.TimeoutError, failures.TIMEOUT),
-        (aiohttp.ServerDisconnectedError, failures.DISCONNECTED),
-        ((aiohttp.ClientOSError, ConnectionResetError), failures.RESET),
-        ((aiohttp.ClientConnectionError, OSError), failures.DISCONNECTED),
-    ]
-    return next((name for kind, name in kinds if kind and isinstance(error, kind)), None)
 
 
 def _body(request: Any) -> tuple[bytes | None, bool]:
@@ -210,16 +226,19 @@ def _is_upgrade(request: Any) -> bool:
 def _connect(original: Callable[..., Any]) -> Callable[..., Any]:
     async def connect(self: Any, req: Any, traces: Any, timeout: Any) -> Any:
         session = current()
-        if session is None or _is_upgrade(req):
-            return await original(self, req, traces, timeout)  # the guard refuses what may not go out
+        if session is None:
+            return await original(self, req, traces, timeout)
+        if _is_upgrade(req):
+            check_address(
+                socket.AF_INET, (req.url.host, req.url.port), "a WebSocket"
+            )  # before a resolver in C is asked
+            return await original(self, req, traces, timeout)
         if _ASKED.get():
             turn = _TURN.get()
         else:
             turn = _ask(session, req)
         if not isinstance(turn, Answer):
             return await original(self, req, traces, timeout)
-        if turn.fails:
-            raise _failure(turn.error or "", req)
         if self._closed:
             from aiohttp import ClientConnectionError
 
@@ -228,7 +247,11 @@ def _connect(original: Callable[..., Any]) -> Callable[..., Any]:
 
         for trace in traces:
             await trace.send_connection_create_start()
-        handler = _handler(self._loop, turn)
+            if turn.error == failures.DNS:
+                await trace.send_dns_resolvehost_start(req.url.host)
+        if turn.error in BEFORE_CONNECTED and turn.fails:
+            raise failure(turn.error, req)
+        handler = _handler(self._loop, turn, req)
         for trace in traces:
             await trace.send_connection_create_end()
         return Connection(self, req.connection_key, handler, self._loop)
@@ -236,85 +259,83 @@ def _connect(original: Callable[..., Any]) -> Callable[..., Any]:
     return connect
 
 
-async def _recording(request: Any, handler: Any) -> Any:
-    """The innermost middleware while a session records: ask, let it go out, keep what came."""
-    session = current()
-    if session is None or _is_upgrade(request):
-        return await handler(request)
-    turn = _ask(session, request)
-    tokens = _TURN.set(turn), _ASKED.set(True)
-    try:
-        if turn is None or isinstance(turn, Answer):
+class _Recorder:
+    """The innermost middleware of one call while a session records: ask, let it go out, keep what came."""
+
+    def __init__(self, decompressed: bool) -> None:
+        self._decompressed = decompressed
+        self.unfinished: list[Callable[[], None]] = []
+        """What was cancelled: if the client's own timeout did it, it becomes a recorded failure."""
+
+    async def __call__(self, request: Any, handler: Any) -> Any:
+        session = current()
+        if session is None or _is_upgrade(request):
             return await handler(request)
-        return await _live(turn, request, handler)
-    finally:
-        _TURN.reset(tokens[0])
-        _ASKED.reset(tokens[1])
+        turn = _ask(session, request)
+        tokens = _TURN.set(turn), _ASKED.set(True)
+        try:
+            if turn is None or isinstance(turn, Answer):
+                return await handler(request)
+            return await self._live(turn, request, handler)
+        finally:
+            _TURN.reset(tokens[0])
+            _ASKED.reset(tokens[1])
 
+    async def _live(self, live: Live, request: Any, handler: Any) -> Any:
+        import aiohttp
 
-async def _live(live: Live, request: Any, handler: Any) -> Any:
-    import aiohttp
+        try:
+            response = await handler(request)
+        except asyncio.CancelledError:
+            self.unfinished.append(lambda: live.fail(failures.TIMEOUT))
+            raise
+        except Exception as error:
+            if (name := failure_name(error)) is not None:
+                live.fail(name)
+            raise
+        broken: Exception | None = None
+        chunks: list[bytes] = []
+        content = response.content
+        try:
+            while chunk := await content.readany():
+                chunks.append(chunk)
+        except asyncio.CancelledError:
+            self.unfinished.append(lambda: self._keep(live, response, b"".join(chunks), failures.TIMEOUT))
+            raise
+        except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, OSError) as error:
+            broken = error
+        body = b"".join(chunks)
+        self._keep(live, response, body, None if broken is None else body_failure_name(broken))
+        if content is aiohttp.EMPTY_PAYLOAD:
+            return response
+        # leave no trace of our read: a fresh stream with the same bytes; not on the connection's own handler, which may
+        # serve another request by now and must not be paused by this one
+        loop = asyncio.get_running_loop()
+        fresh = aiohttp.StreamReader(_idle_handler(loop), 2**16, loop=loop)
+        if body:
+            fresh.feed_data(body)
+        if broken is not None:
+            fresh.set_exception(broken)
+        else:
+            fresh.feed_eof()
+        response.content = fresh
+        return response
 
-    try:
-        response = await handler(request)
-    except asyncio.CancelledError:
-        _unfinished(live)
-        raise
-    except Exception as error:
-        if (name := failure_name(error)) is not None:
-            live.fail(name)
-        raise
-    broken: Exception | None = None
-    chunks: list[bytes] = []
-    encoded = not response._session._auto_decompress if response._session is not None else False
-    content = response.content
-    try:
-        while chunk := await content.readany():
-            chunks.append(chunk)
-    except asyncio.CancelledError:
-        _unfinished(live)
-        raise
-    except TimeoutError:
-        live.fail(failures.READ_TIMEOUT)
-        raise
-    except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, OSError) as error:
-        broken = error
-    body = b"".join(chunks)
-    pairs = [(name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in response.raw_headers]
-    kept, stored, undone = failures.stored_headers(pairs, body, None if encoded or not body else body)
-    version = response.version
-    live.record(
-        response.status,
-        response.reason,
-        kept,
-        stored,
-        version=f"{version.major}.{version.minor}" if version else "1.1",
-        content_encoding=undone,
-        error=failures.INCOMPLETE if broken else None,
-    )
-    # leave no trace of our read: a fresh stream with the same bytes
-    from aiohttp.client_proto import ResponseHandler
-
-    loop = asyncio.get_running_loop()
-    fresh = aiohttp.StreamReader(response._protocol or ResponseHandler(loop), 2**16, loop=loop)
-    if body:
-        fresh.feed_data(body)
-    if broken is not None:
-        fresh.set_exception(broken)
-    else:
-        fresh.feed_eof()
-    response.content = fresh
-    return response
-
-
-_PENDING: ContextVar[list[Live] | None] = ContextVar("marketreplay_aiohttp_pending", default=None)
-
-
-def _unfinished(live: Live) -> None:
-    """Remember a call that was cancelled: if the client's own timeout did it, it becomes a recorded failure."""
-    pending = _PENDING.get()
-    if pending is not None:
-        pending.append(live)
+    def _keep(self, live: Live, response: Any, body: bytes, error: str | None) -> None:
+        pairs = [(header_text(name), header_text(value)) for name, value in response.raw_headers]
+        encoding = response.headers.get("Content-Encoding", "").lower()
+        decompressed = body and self._decompressed and encoding in _encodings()
+        kept, stored, undone = stored_headers(pairs, body, body if decompressed else None)
+        version = response.version
+        live.record(
+            response.status,
+            response.reason,
+            kept,
+            stored,
+            version=f"{version.major}.{version.minor}" if version else "1.1",
+            content_encoding=undone,
+            error=error,
+        )
 
 
 def _request(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -323,17 +344,15 @@ def _request(original: Callable[..., Any]) -> Callable[..., Any]:
         if session is None or session.refuses:
             return await original(self, method, str_or_url, **options)
         own = options.pop("middlewares", None)
-        chain = (*(self._middlewares if own is None else own), _recording)
-        pending: list[Live] = []
-        token = _PENDING.set(pending)
+        decompressed = options.get("auto_decompress")
+        recorder = _Recorder(self._auto_decompress if decompressed is None else decompressed)
+        chain = (*(self._middlewares if own is None else own), recorder)
         try:
             return await original(self, method, str_or_url, middlewares=chain, **options)
         except TimeoutError:
-            for live in pending:
-                live.fail(failures.TIMEOUT)
+            for keep in recorder.unfinished:
+                keep()
             raise
-        finally:
-            _PENDING.reset(token)
 
     return request
 

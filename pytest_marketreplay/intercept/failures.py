@@ -10,10 +10,15 @@
 | timeout | the whole call took too long |
 | disconnected | the server closed without an answer |
 | reset | the connection was reset |
+| protocol | what came was not HTTP, or not what the client can read |
 | incomplete | the body broke off; what came of it is stored |
+
+`read_timeout`, `timeout` and `reset` with a status and headers ended a body that had begun, as `incomplete` does.
 """
 
 from __future__ import annotations
+
+from typing import TypeVar
 
 CONNECT = "connect"
 DNS = "dns"
@@ -23,27 +28,18 @@ READ_TIMEOUT = "read_timeout"
 TIMEOUT = "timeout"
 DISCONNECTED = "disconnected"
 RESET = "reset"
+PROTOCOL = "protocol"
 INCOMPLETE = "incomplete"
 
-WITHOUT_ANSWER = (CONNECT, DNS, CONNECT_TIMEOUT, TLS, READ_TIMEOUT, TIMEOUT, DISCONNECTED, RESET)
+REFUSED_TEXT = "Connection refused"
+RESET_TEXT = "Connection reset by peer"
+UNKNOWN_NAME_TEXT = "Name or service not known"
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 
-def stored_headers(
-    headers: list[tuple[str, str]], body: bytes, decoded: bytes | None
-) -> tuple[list[tuple[str, str]], bytes, str | None]:
-    """Return headers, body and the encoding undone, as they are stored.
-
-    Where a content encoding was undone, the headers say so: no Content-Encoding, and the length of what is stored.
-    `decoded` is None where there was nothing to undo or the client could not.
-    """
-    if decoded is None:
-        return headers, body, None
-    encoding = ", ".join(value for name, value in headers if name.lower() == "content-encoding") or None
-    if encoding is None:
-        return headers, decoded, None
-    kept = [
-        (name, str(len(decoded)) if name.lower() == "content-length" else value)
-        for name, value in headers
-        if name.lower() != "content-encoding"
-    ]
-    return kept, decoded, encoding
+def replayed(error: _Error, cause: BaseException | None = None) -> _Error:
+    """Return an error that reads as it did live, with the cause it had; a note says that it comes from a recording."""
+    error.__cause__ = cause
+    error.add_note("replayed from a recording")
+    return error

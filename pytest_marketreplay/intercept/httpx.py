@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pytest_marketreplay.intercept import failures
+from pytest_marketreplay.intercept.headers import header_bytes, header_text, stored_headers
+from pytest_marketreplay.intercept.httpx_failures import body_failure, body_failure_name, failure, failure_name
 from pytest_marketreplay.intercept.patches import Patch
 from pytest_marketreplay.replay.answer import Answer
 from pytest_marketreplay.replay.current import current
@@ -17,58 +18,8 @@ from pytest_marketreplay.replay.current import current
 if TYPE_CHECKING:
     import httpx
 
-    from pytest_marketreplay.replay.session import Live, Session
-
-_INCOMPLETE = "peer closed connection without sending complete message body (incomplete chunked read)"
-
-
-def _failure(error: str, request: httpx.Request) -> Exception:
-    """Make httpx' own exception for a stored failure."""
-    import httpx
-
-    said = "replayed from a recording"
-    match error:
-        case failures.CONNECT:
-            return httpx.ConnectError(f"All connection attempts failed ({said})", request=request)
-        case failures.DNS:
-            return httpx.ConnectError(f"[Errno -2] Name or service not known ({said})", request=request)
-        case failures.TLS:
-            return httpx.ConnectError(f"TLS handshake failed ({said})", request=request)
-        case failures.CONNECT_TIMEOUT:
-            return httpx.ConnectTimeout(f"timed out ({said})", request=request)
-        case failures.READ_TIMEOUT | failures.TIMEOUT:
-            return httpx.ReadTimeout(f"timed out ({said})", request=request)
-        case failures.RESET:
-            return httpx.ReadError(f"[Errno 104] Connection reset by peer ({said})", request=request)
-        case _:
-            return httpx.RemoteProtocolError(
-                f"Server disconnected without sending a response. ({said})", request=request
-            )
-
-
-def failure_name(error: BaseException) -> str | None:
-    """Name a failure of httpx' for storing; None where it is not one of the network's."""
-    import socket
-    import ssl
-
-    import httpx
-
-    causes: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and len(causes) < 10:
-        causes.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, httpx.ConnectError):
-        if any(isinstance(item, socket.gaierror) for item in causes):
-            return failures.DNS
-        return failures.TLS if any(isinstance(item, ssl.SSLError) for item in causes) else failures.CONNECT
-    kinds: list[tuple[Any, str]] = [
-        (httpx.ConnectTimeout, failures.CONNECT_TIMEOUT),
-        (httpx.TimeoutException, failures.READ_TIMEOUT),
-        (httpx.ReadError, failures.RESET),
-        (httpx.TransportError, failures.DISCONNECTED),
-    ]
-    return next((name for kind, name in kinds if isinstance(error, kind)), None)
+    from pytest_marketreplay.replay.live import Live
+    from pytest_marketreplay.replay.session import Session
 
 
 def _ask(session: Session, request: httpx.Request) -> Answer | Live | None:
@@ -81,6 +32,10 @@ def _ask(session: Session, request: httpx.Request) -> Answer | Live | None:
     return session.ask(request.method, str(request.url), body, request.headers.items(), unread=unread)
 
 
+_PIECE = 1 << 16
+"""httpcore reads that much at once; a client that iterates without a size sees it."""
+
+
 def _stream_class() -> Any:
     """A byte stream for both worlds, which breaks off where the recorded one did."""
     import httpx
@@ -90,8 +45,8 @@ def _stream_class() -> Any:
             self._data, self._broken = data, broken
 
         def __iter__(self) -> Iterator[bytes]:
-            if self._data:
-                yield self._data
+            for start in range(0, len(self._data), _PIECE):
+                yield self._data[start : start + _PIECE]
             if self._broken is not None:
                 raise self._broken
 
@@ -112,18 +67,39 @@ def _body(data: bytes, broken: Exception | None = None) -> Any:
     return _stream(data, broken)
 
 
-def _replay(answer: Answer, request: httpx.Request) -> httpx.Response:
+_no_network: Any = None
+
+
+def _network_stream() -> Any:
+    """Return what stands for the connection in an answer's extensions; it knows nothing about itself."""
+    global _no_network
+    if _no_network is None:
+        import httpcore
+
+        class NoNetwork(httpcore.NetworkStream, httpcore.AsyncNetworkStream):  # type: ignore[misc]
+            def get_extra_info(self, info: str) -> Any:
+                return None
+
+        _no_network = NoNetwork()
+    return _no_network
+
+
+def _replay(answer: Answer, request: httpx.Request, asynchronous: bool) -> httpx.Response:
     import httpx
 
     if answer.fails:
-        raise _failure(answer.error or "", request)
-    broken = httpx.RemoteProtocolError(_INCOMPLETE, request=request) if answer.breaks_off else None
+        raise failure(answer.error or "", request, asynchronous)
+    broken = body_failure(answer, request, asynchronous) if answer.breaks_off else None
     version = {"1.0": b"HTTP/1.0", "2": b"HTTP/2"}.get(answer.meta.version or "", b"HTTP/1.1")
     return httpx.Response(
         answer.status,
-        headers=answer.headers,
+        headers=[(header_bytes(name), header_bytes(value)) for name, value in answer.headers],
         stream=_body(answer.body, broken),
-        extensions={"http_version": version, "reason_phrase": answer.reason.encode("latin-1", "replace")},
+        extensions={
+            "http_version": version,
+            "reason_phrase": answer.reason.encode("latin-1", "replace"),
+            "network_stream": _network_stream(),
+        },
     )
 
 
@@ -141,8 +117,8 @@ def _keep(
             decoded = None
         if decoded == raw:  # an encoding that this httpx does not know passes through
             decoded = None
-    pairs = [(name.decode("latin-1"), value.decode("utf-8", "surrogateescape")) for name, value in got.headers.raw]
-    kept, stored, undone = failures.stored_headers(pairs, raw, decoded)
+    pairs = [(header_text(name), header_text(value)) for name, value in got.headers.raw]
+    kept, stored, undone = stored_headers(pairs, raw, decoded)
     version = str(got.extensions.get("http_version", b"HTTP/1.1"), "ascii").removeprefix("HTTP/")
     reason = got.extensions.get("reason_phrase")
     live.record(
@@ -152,7 +128,7 @@ def _keep(
         stored,
         version=version,
         content_encoding=undone,
-        error=failures.INCOMPLETE if broken else None,
+        error=body_failure_name(broken) if broken is not None else None,
     )
     return httpx.Response(
         got.status_code, headers=got.headers.raw, stream=_body(raw, broken), extensions=got.extensions
@@ -169,7 +145,7 @@ def _handle_request(original: Callable[..., Any]) -> Callable[..., Any]:
             plain: httpx.Response = original(self, request)
             return plain
         if isinstance(turn, Answer):
-            return _replay(turn, request)
+            return _replay(turn, request, asynchronous=False)
         chunks: list[bytes] = []
         broken: Exception | None = None
         try:
@@ -181,9 +157,6 @@ def _handle_request(original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             for chunk in got.stream:
                 chunks.append(chunk)  # noqa: PERF402 - what came before a failure is kept
-        except httpx.TimeoutException:
-            turn.fail(failures.READ_TIMEOUT)
-            raise
         except httpx.TransportError as error:
             broken = error
         finally:
@@ -203,7 +176,7 @@ def _handle_async_request(original: Callable[..., Any]) -> Callable[..., Any]:
             plain: httpx.Response = await original(self, request)
             return plain
         if isinstance(turn, Answer):
-            return _replay(turn, request)
+            return _replay(turn, request, asynchronous=True)
         chunks: list[bytes] = []
         broken: Exception | None = None
         try:
@@ -215,9 +188,6 @@ def _handle_async_request(original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             async for chunk in got.stream:
                 chunks.append(chunk)  # noqa: PERF401
-        except httpx.TimeoutException:
-            turn.fail(failures.READ_TIMEOUT)
-            raise
         except httpx.TransportError as error:
             broken = error
         finally:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from pytest_marketreplay.intercept import aiohttp, guard, httpx, threads, urllib3
+from pytest_marketreplay.intercept import aiohttp, guard, httpx, requests, threads, urllib3
 from pytest_marketreplay.intercept.patches import Patch, Patches
 
 PATCHERS: dict[str, Callable[[], Iterable[Patch]]] = {
     "socket": guard.sockets,
+    "ssl": guard.tls,
     "uvloop": guard.uvloop,
     "threading": threads.threads,
     "urllib3.connectionpool": urllib3.connection_pool,
-    "requests.adapters": urllib3.adapters,
+    "requests.adapters": requests.adapters,
     "aiohttp": aiohttp.client,
     "httpx": httpx.transports,
 }

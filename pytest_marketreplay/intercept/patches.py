@@ -44,6 +44,8 @@ class Patches:
         self._patchers = patchers
         self._set: list[tuple[Any, str, Any, Any]] = []
         self._done: set[str] = set()
+        self._beneath: dict[tuple[int, str], tuple[Any, Any, Any]] = {}
+        """Ours that could not be taken back, because somebody patched over it: what was before, ours, theirs."""
         self._count = 0
         self._lock = threading.RLock()
         self._finder = _LateImports(self)
@@ -96,6 +98,11 @@ class Patches:
         self._done.add(module)
         for owner, name, make in self._patchers[module]():
             own = vars(owner).get(name, _MISSING)
+            before, ours, theirs = self._beneath.pop((id(owner), name), (None, _MISSING, _MISSING))
+            if ours is not _MISSING and own in (ours, theirs):
+                # ours is still there, alone again or under theirs: a second one on top would record everything twice
+                self._set.append((owner, name, before, ours))
+                continue
             original = getattr(owner, name, _MISSING)
             if original is _MISSING:
                 raise Unpatchable(owner, name)
@@ -106,8 +113,11 @@ class Patches:
     def _roll_back(self) -> None:
         while self._set:
             owner, name, own, replacement = self._set.pop()
-            if vars(owner).get(name) is not replacement:
-                continue  # somebody patched over ours; without a session in play ours only calls the original
+            there = vars(owner).get(name)
+            if there is not replacement:
+                # somebody patched over ours; without a session in play ours only calls the original
+                self._beneath[id(owner), name] = own, replacement, there
+                continue
             if own is _MISSING:
                 delattr(owner, name)
             else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
+import warnings
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,7 @@ _MODE_HELP = (
 _NOTSET = object()
 _PLAY = pytest.StashKey["Play"]()
 _RUN_FOLDER = pytest.StashKey[Path]()
+_PLAYING = pytest.StashKey[pytest.Item]()
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -95,13 +98,17 @@ def _asks(item: pytest.Item) -> bool:
     return item.get_closest_marker("marketreplay") is not None or "market_replay" in getattr(item, "fixturenames", ())
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
+@pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
-    """Put the test's cassette in play before its first fixture."""
+    """Put the test's cassette in play before its first fixture.
+
+    The innermost wrapper: where it fails, those of pytest's own plugins have begun and can end.
+    """
     if _asks(item):
         from pytest_marketreplay.plugin.play import start
 
         item.stash[_PLAY] = start(item)
+        item.config.stash[_PLAYING] = item
     return (yield)
 
 
@@ -121,31 +128,65 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     play: Play | None = item.stash.get(_PLAY, None)
     if play is None:
         return (yield)
-    del item.stash[_PLAY]
     try:
         result = yield
     except BaseException:
         play.failed = True
         raise
     finally:
+        del item.stash[_PLAY], item.config.stash[_PLAYING]
         play.finish(item)
     return result
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
+    """Take back what a test recorded that Ctrl-C or `pytest.exit` ended: its teardown has no hook of its own."""
+    try:
+        return (yield)
+    finally:
+        item = session.config.stash.get(_PLAYING, None)
+        if item is not None:
+            play = item.stash[_PLAY]
+            del item.stash[_PLAY], session.config.stash[_PLAYING]
+            play.failed = True
+            play.finish(item)
+
+
 @pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note how the test went, and keep secrets out of its report."""
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep secrets out of a report before any other plugin sees it."""
+    report = yield
+    _scrub(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True, specname="pytest_runtest_makereport")
+def pytest_marketreplay_note(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note how the test went, after other plugins had their say: an expected failure is told only then."""
     report = yield
     play: Play | None = item.stash.get(_PLAY, None)
     if play is not None:
         play.note(report)
-    if play is not None or (report.when == "teardown" and _asks(item)):
+    _scrub(report)
+    return report
+
+
+def _scrub(report: pytest.TestReport) -> None:
+    # a wide fixture may fail in the teardown of a test that has no cassette, and name its key
+    if "pytest_marketreplay.cassette.redaction" in sys.modules:
         from pytest_marketreplay.plugin.reports import scrub_report
 
         scrub_report(report)
-    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_warning_recorded(warning_message: warnings.WarningMessage) -> None:
+    """Keep secrets out of the summary of warnings."""
+    if "pytest_marketreplay.cassette.redaction" in sys.modules:
+        from pytest_marketreplay.plugin.reports import scrub_warning
+
+        scrub_warning(warning_message)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -166,7 +207,10 @@ def pytest_fixture_setup(
 @pytest.fixture
 def market_replay(request: pytest.FixtureRequest) -> MarketReplay:
     """The cassette in play: what was played, recorded, refused, and what was not asked for."""
-    return request.node.stash[_PLAY].replay  # type: ignore[no-any-return]
+    play: Play | None = request.node.stash.get(_PLAY, None)
+    if play is None:  # `getfixturevalue` in a test without the marker: the test has begun, what it asked went live
+        raise pytest.UsageError("market_replay is asked for too late: name it as an argument, or mark the test")
+    return play.replay
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -105,6 +106,9 @@ class Play:
         self.item, self.session, self.settings = item, session, settings
         self.failed = False
         self.passed = False
+        self._told = 0
+        self._blocks: list[Session] = []
+        self._hosts: dict[str, str] = {}
         self.replay = MarketReplay(self)
         self._context = playing(session)
         self._context.__enter__()
@@ -123,19 +127,22 @@ class Play:
 
     def note(self, report: pytest.TestReport) -> None:
         """Learn how a phase of the test went: a recording is kept when the test passed, or failed as expected."""
+        expected = report.when == "call" and hasattr(report, "wasxfail") and not report.failed
         if report.failed:
             self.failed = True
-        elif report.when == "call" and (report.passed or hasattr(report, "wasxfail")):
+        elif report.when == "call" and (report.passed or expected):
             self.passed = True
+        if report.failed or expected:
+            self._told = len(self.session.refusals)  # a skip tells nothing: `except Exception: pytest.skip()`
 
     def finish(self, item: pytest.Item) -> None:
-        """Take the cassette out of play. Raises what was refused in the teardown, and what went wrong in keeping."""
-        keep = self.passed and not self.failed
+        """Take the cassette out of play. Raises what was refused and not told, and what went wrong in keeping."""
+        untold = not self.failed and len(self.session.refusals) > self._told
+        keep = self.passed and not self.failed and not untold
         self._context.__exit__(None, None, None)
-        if keep and self.session.refusals:
-            self.session.close(keep=False)
+        discarded = sum([session.close(keep=keep) for session in (*self._blocks, self.session)])
+        if untold:
             raise_refusals(self.session)
-        discarded = self.session.close(keep=keep)
         if discarded:
             item.add_report_section(
                 "teardown",
@@ -148,17 +155,25 @@ class Play:
         _check_arguments(arguments, "market_replay.use()")
         settings = _settings(self.item, {**_marker_arguments(self.item), **arguments})
         layers = [_folder(self.item.config, name) for name in cassettes] or [*self.session.layers]
-        return _closing(self._session(layers, settings))
+        return self._block(self._session(layers, settings))
+
+    @contextmanager
+    def _block(self, session: Session) -> Iterator[Session]:
+        """Play a block's cassette; what it recorded is kept or not with the whole test."""
+        self._blocks.append(session)
+        with playing(session):
+            yield session
+        raise_refusals(session)
 
     @contextmanager
     def fixture(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Iterator[None]:
         """Play a wider fixture's own cassette while it is set up, and again while it is torn down."""
-        base = fixturedef.baseid.replace("::", "/")
+        file, *classes = fixturedef.baseid.split("::")
         index = f"[{getattr(request, 'param_index', 0)}]" if hasattr(request, "param") else ""
-        root = _directory(self.item.config) / Path(*map(names.cassette_folder, base.removesuffix(".py").split("/")))
+        root = _module_folder(self.item.config, file)
 
         def cassette(phase: str) -> Session:
-            layer = root / names.cassette_folder(f"{phase}.{fixturedef.argname}{index}")
+            layer = root / names.cassette_folder(".".join((*classes, phase, f"{fixturedef.argname}{index}")))
             return self._session([layer], self.settings)
 
         torn_down: list[AbstractContextManager[Session]] = []
@@ -178,18 +193,23 @@ class Play:
         fixturedef.addfinalizer(enter)
 
     def _session(self, layers: list[Path], settings: Settings) -> Session:
-        return Session(
+        session = Session(
             layers,
             settings,
             registry=_registry(self.item.config, settings),
             run=_run(self.item.config),
             name=self.session.name,
         )
+        for host, venue in self._hosts.items():
+            session.name_host(host, venue)
+        return session
 
     def know(self, exchange: SimulatedExchange) -> None:
         """Record what is asked of a simulated exchange under the names of its venues."""
         for venue in ("binance", "kraken"):
-            self.session.name_host(exchange.url(venue).partition("://")[2], venue)
+            host = exchange.url(venue).partition("://")[2]
+            self._hosts[host] = venue
+            self.session.name_host(host, venue)
 
 
 @contextmanager
@@ -205,26 +225,20 @@ def _closing(session: Session) -> Iterator[Session]:
 
 
 def start(item: pytest.Item) -> Play:
-    """Open a test's cassette. Raises pytest.UsageError where marker, ini or options are wrong."""
+    """Open a test's cassette. Fails the test, without a traceback, where marker, ini or options are wrong."""
     try:
         settings = _settings(item, _marker_arguments(item))
-        layers = [_folder(item.config, name) for name in _cassettes(item)] or [own_cassette(item)]
+        layers = [_folder(item.config, name) for name in _names_of(item)] or [own_cassette(item)]
         registry = _registry(item.config, settings)
         session = Session(layers, settings, registry=registry, run=_run(item.config), name=item.nodeid)
         return Play(item, session, settings)
     except UsageMistake as error:
-        raise pytest.UsageError(f"{item.nodeid}: {error}") from error
+        pytest.fail(f"usage error: {error}", pytrace=False)
 
 
-def _cassettes(item: pytest.Item) -> tuple[str, ...]:
+def _names_of(item: pytest.Item) -> tuple[str, ...]:
     """Return the names that the nearest marker with names gives."""
-    for marker in item.iter_markers("marketreplay"):
-        if marker.args:
-            for name in marker.args:
-                if not isinstance(name, str) or not name:
-                    raise UsageMistake(f"marketreplay({name!r}): a cassette is named by a text")
-            return marker.args
-    return ()
+    return next((marker.args for marker in item.iter_markers("marketreplay") if marker.args), ())
 
 
 def _marker_arguments(item: pytest.Item) -> dict[str, Any]:
@@ -237,9 +251,19 @@ def _marker_arguments(item: pytest.Item) -> dict[str, Any]:
 
 
 def _check_arguments(arguments: Mapping[str, Any], what: str) -> None:
+    """Refuse what a text or number in the wrong place would silently turn into something else. Raises UsageMistake."""
     unknown = [name for name in arguments if name not in _ARGUMENTS]
     if unknown:
         raise UsageMistake(f"{what} has no argument {unknown[0]!r}; it has {', '.join(_ARGUMENTS)}")
+    for name in ("ignore_params", "allow_hosts"):
+        value = arguments.get(name, ())
+        if isinstance(value, str):
+            raise UsageMistake(f"{name} is the text {value!r}; give a tuple: ({value!r},)")
+        if not isinstance(value, Iterable) or not all(isinstance(item, str) for item in value):
+            raise UsageMistake(f"{name} is {value!r}; give a tuple of texts")
+    hosts = arguments.get("hosts", {})
+    if not isinstance(hosts, Mapping) or not all(isinstance(text, str) for pair in hosts.items() for text in pair):
+        raise UsageMistake(f"hosts is {hosts!r}; give a dict, as in {{'127.0.0.1:8080': 'binance'}}")
 
 
 def _settings(item: pytest.Item, arguments: Mapping[str, Any]) -> Settings:
@@ -258,8 +282,14 @@ def _settings(item: pytest.Item, arguments: Mapping[str, Any]) -> Settings:
         hosts={**parse_hosts(config.getini("marketreplay_hosts")), **arguments.get("hosts", {})},
         allow_hosts=(*config.getini("marketreplay_allow_hosts"), *arguments.get("allow_hosts", ())),
         reference=_folder(config, reference) if reference else None,
-        command=f"pytest {shlex.quote(item.nodeid)} {option}",
+        command=f"pytest {shlex.quote(_argument(item))} {option}",
     )
+
+
+def _argument(item: pytest.Item) -> str:
+    """Return what selects this test on a command line, from the folder where pytest was started."""
+    file, colons, rest = item.nodeid.partition("::")
+    return os.path.relpath(item.config.rootpath / file, item.config.invocation_params.dir) + colons + rest
 
 
 def _directory(config: pytest.Config) -> Path:
@@ -268,20 +298,30 @@ def _directory(config: pytest.Config) -> Path:
 
 def _folder(config: pytest.Config, name: str) -> Path:
     """Return the folder of a named cassette: inside `marketreplay_dir`, or where an absolute path says."""
+    if not isinstance(name, str) or not name:
+        raise UsageMistake(f"marketreplay({name!r}): a cassette is named by a text")
     path = Path(name)
     if ".." in path.parts:
         raise UsageMistake(
             f"the cassette {name!r} is outside of {config.getini('marketreplay_dir')}; give a whole path"
         )
-    return _directory(config) / path
+    folder = _directory(config) / path
+    if folder.is_file():
+        raise UsageMistake(f"the cassette {name!r} is a file; a cassette is a folder")
+    return folder
 
 
 def own_cassette(item: pytest.Item) -> Path:
     """Return the folder of a test's own cassette: `<marketreplay_dir>/<module path>/<class and test name>`."""
     file, *rest = item.nodeid.split("::", 1)
-    module = file.removesuffix(".py").split("/")
     test = ".".join((rest[0] if rest else item.name).split("::"))
-    return _directory(item.config).joinpath(*map(names.cassette_folder, module), names.cassette_folder(test))
+    return _module_folder(item.config, file) / names.cassette_folder(test)
+
+
+def _module_folder(config: pytest.Config, file: str) -> Path:
+    """Return the folder for a module, or for a folder with a `conftest.py` (the root's is empty)."""
+    parts = [part for part in file.removesuffix(".py").split("/") if part]
+    return _directory(config).joinpath(*map(names.cassette_folder, parts))
 
 
 def _run(config: pytest.Config) -> Run:

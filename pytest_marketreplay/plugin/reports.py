@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from pytest_marketreplay.cassette.redaction import SECRETS
 
 if TYPE_CHECKING:
+    import warnings
+
     import pytest
 
 _DEEPEST = 40
+_SEAM = re.compile(r"""['"]\n[E>]?[\s+?-]*b?['"]""")
+"""Where a pretty-printed text goes on in the next line (`-l -vv`, full diffs): it may be in the middle of a secret."""
 
 
 def scrub_report(report: pytest.TestReport) -> None:
@@ -22,18 +27,34 @@ def scrub_report(report: pytest.TestReport) -> None:
     report.longrepr = _scrub(report.longrepr, 0)
     report.sections = [(_text(name), _text(text)) for name, text in report.sections]
     report.user_properties = [(name, _scrub(value, 0)) for name, value in report.user_properties]
+    if isinstance(reason := getattr(report, "wasxfail", None), str):
+        report.wasxfail = SECRETS.scrub(reason)
+
+
+def scrub_warning(warning: warnings.WarningMessage) -> None:
+    """Replace every secret in a recorded warning."""
+    text = str(warning.message)
+    clean = SECRETS.scrub(text)
+    if clean != text:
+        warning.message = UserWarning(clean)  # any class: only its text is shown
 
 
 def _text(text: str) -> str:
-    return SECRETS.scrub(text)
+    clean = SECRETS.scrub(text)
+    if _SEAM.search(text) is None:
+        return clean
+    joined = SECRETS.scrub(_SEAM.sub("", text))
+    return clean if joined == _SEAM.sub("", clean) else joined
 
 
 def _scrub(value: Any, depth: int) -> Any:
     """Return a value with all texts in it cleaned; pytest's representation objects are changed in place."""
     if isinstance(value, str):
-        return SECRETS.scrub(value)
+        return _text(value)
     if value is None or isinstance(value, bool | int | float | bytes) or depth > _DEEPEST:
         return value
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return _text("\n".join(value)).split("\n")
     if isinstance(value, list):
         return [_scrub(item, depth + 1) for item in value]
     if isinstance(value, tuple) and type(value) is tuple:

@@ -18,11 +18,30 @@ from pytest_marketreplay.cassette.redaction import SECRETS
 from pytest_marketreplay.cassette.request import Asked
 from pytest_marketreplay.venues.profile import Venue
 
+Pairs = Iterable[tuple[str | bytes, str | bytes]]
 
-def request_secrets(
-    venue: Venue, asked: Asked, headers: Iterable[tuple[str | bytes, str | bytes]]
-) -> tuple[list[str], dict[str, str] | None]:
+
+def request_secrets(venue: Venue, asked: Asked, headers: Pairs) -> tuple[list[str], dict[str, str] | None]:
     """Return the secrets that a request carries, and those of its headers that may be stored (None: none may)."""
+    found, stored = header_secrets(venue, headers)
+    return found + url_secrets(venue, asked), stored
+
+
+def url_secrets(venue: Venue, asked: Asked) -> list[str]:
+    """Return the secrets in a request's URL and body."""
+    found = [asked.userinfo, *asked.userinfo.split(":", 1)] if asked.userinfo else []
+    venue.rules.redact_params(asked.params, found)
+    return found
+
+
+def header_matters(venue: Venue, name: str | bytes) -> bool:
+    """Tell whether a request header carries a secret, or may be stored."""
+    text = _text(name)
+    return venue.rules.is_secret_header(text) or text.lower() in venue.stored_headers
+
+
+def header_secrets(venue: Venue, headers: Pairs) -> tuple[list[str], dict[str, str] | None]:
+    """Return the secrets in request headers, and those headers that may be stored (None: none may)."""
     found: list[str] = []
     stored: dict[str, str] | None = None
     for name, value in headers:
@@ -31,11 +50,15 @@ def request_secrets(
         elif venue.stored_headers and _text(name).lower() in venue.stored_headers:
             stored = stored or {}
             stored[_text(name)] = _text(value)
-    if asked.userinfo:
-        found.append(asked.userinfo)
-        found += asked.userinfo.split(":", 1)
-    venue.rules.redact_params(asked.params, found)
     return found, stored
+
+
+def clean_path(asked: Asked) -> Asked:
+    """Return a request without a secret in its path (`/ws/<listen key>`): the path names a folder."""
+    if not len(SECRETS):
+        return asked
+    path = SECRETS.scrub(asked.path)
+    return asked if path == asked.path else asked._replace(path=path)
 
 
 class Redacted(NamedTuple):
@@ -58,28 +81,34 @@ def redact_answer(venue: Venue, asked: Asked, reason: str | None, headers: Heade
             SECRETS.add(found)
             replaced.append(field)
     cookies: list[str] = []
-    kept = [(name, redaction.redact_response_header(name, value, venue.rules, cookies)) for name, value in headers]
+    kept = [
+        (name, redaction.redact_response_header(name, value, venue.rules, cookies))
+        if redaction.header_matters(name, venue.rules)
+        else (name, value)
+        for name, value in headers
+    ]
     SECRETS.add(cookies)
     if len(SECRETS):
         body, echoed = SECRETS.scrub_payload(body)
         if echoed:
             replaced.append("echo")
-        kept = [(name, SECRETS.scrub(value)) for name, value in kept]
-        reason = SECRETS.scrub(reason) if reason else reason
+        # one look at all of it first: with 1,024 known signatures each look costs 2 ms
+        together = "\0".join([reason or "", *(value for _, value in kept)])
+        if SECRETS.scrub(together) != together:
+            kept = [(name, SECRETS.scrub(value)) for name, value in kept]
+            reason = SECRETS.scrub(reason) if reason else reason
     return Redacted(reason, kept, body, replaced)
 
 
 def line(venue: Venue, asked: Asked, timestamp_ms: int, meta: Meta, response: Payload) -> bytes:
     """Return the line of a request and its answer, line feed included; secrets of the request are replaced.
 
-    `meta` and `response` are written as they are: `redact_answer` has seen them.
+    `asked` has gone through `clean_path`; `meta` and `response` are written as they are: `redact_answer` has seen them.
     """
     fragment = requests_.params_fragment(venue.rules.redact_params(asked.params))
-    path = asked.path
-    if len(SECRETS):  # a listen key in a path, a key in an innocent parameter
+    if len(SECRETS):  # a key in an innocent parameter
         fragment = SECRETS.scrub(fragment.decode()).encode()
-        path = SECRETS.scrub(path)
-    return entries.write_line(timestamp_ms, path, fragment, meta, response)
+    return entries.write_line(timestamp_ms, asked.path, fragment, meta, response)
 
 
 def _text(value: str | bytes) -> str:
@@ -94,9 +123,10 @@ def _header_secrets(name: str, value: str) -> list[str]:
         out.append(rest.strip())
         if scheme.lower() == "basic":
             try:
-                plain = base64.b64decode(rest.strip(), validate=True).decode()
+                raw = base64.b64decode(rest.strip(), validate=True)
             except ValueError:
-                plain = ""
+                raw = b""
+            plain = raw.decode("latin-1")  # as `requests` writes it; what was UTF-8 is known by its spelling
             out += [plain, *plain.split(":", 1)]
     if name.lower() == "cookie":
         out += [part.partition("=")[2].strip().strip('"') for part in value.split(";")]

@@ -6,11 +6,12 @@ body. A secret matches any other value of the same name, so that signed requests
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from pytest_marketreplay.cassette.redaction import PLACEHOLDER, placeholder
 from pytest_marketreplay.cassette.request import WHOLE, Params, dump_json, stored_params
+from pytest_marketreplay.replay import keeping
 
 if TYPE_CHECKING:
     from pytest_marketreplay.cassette.entry import Head
@@ -39,6 +40,7 @@ class Matcher:
         self._ignored_at: dict[str, frozenset[str]] = {}
         self._ignored = venue.volatile | frozenset(ignore)
         self._names: dict[str, tuple[str, int | str]] = {}
+        self._innocent: dict[str, bool] = {}
 
     def _name(self, name: str) -> tuple[str, int | str]:
         """Return the lower-case name and what to do with its value: skip, keep, or how it is redacted."""
@@ -52,6 +54,22 @@ class Matcher:
             if len(self._names) < _MOST_NAMES:
                 self._names[name] = known
         return known
+
+    def secrets(self, asked: Asked) -> tuple[str, ...]:
+        """Return the secrets in a request's URL and body."""
+        innocent = self._innocent
+        for name, value in asked.params:
+            known = innocent.get(name)
+            if known is None:
+                known = self.venue.rules.kind(name) is None
+                if len(innocent) < _MOST_NAMES:
+                    innocent[name] = known
+            if not known or type(value) is not str:
+                break
+        else:
+            if not asked.userinfo:
+                return ()  # what nearly every call for market data is: no name in it is suspicious
+        return tuple(keeping.url_secrets(self.venue, asked))
 
     def of_request(self, asked: Asked) -> Key:
         """Return the key of a request."""
@@ -69,22 +87,24 @@ class Matcher:
         endpoint = self.venue.endpoint(head.endpoint)
         return meta.method.upper(), endpoint, self._params(endpoint, pairs)
 
-    def _params(self, endpoint: str, params: Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
+    def _params(self, endpoint: str, params: Collection[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
         out = []
         if self._ignore_at is not None:
             names = self._ignored_at.get(endpoint)
             if names is None:
                 names = self._ignored_at[endpoint] = self._ignore_at(venue=self.venue.name, endpoint=endpoint)
             params = [pair for pair in params if pair[0].lower() not in names]
+        names_known = self._names
         for name, value in params:
-            lower, rule = self._name(name)
-            if rule == _SKIP:
-                continue
+            lower, rule = names_known.get(name) or self._name(name)
             if rule == _KEEP:
-                out.append(
-                    (lower, value if type(value) is str else "\0" + dump_json(self._strip(value), canonical=True))
-                )
-            else:
+                if type(value) is str and lower != "id":  # nearly all there is
+                    out.append((lower, value))
+                elif lower != "id" or not any(name == "jsonrpc" for name, _ in params):  # JSON-RPC numbers its calls
+                    out.append(
+                        (lower, value if type(value) is str else "\0" + dump_json(self._strip(value), canonical=True))
+                    )
+            elif rule != _SKIP:
                 out.append((lower, self._secret(value, str(rule))))
         out.sort()
         return tuple(out)
@@ -102,7 +122,7 @@ class Matcher:
             out = {}
             for name, item in value.items():
                 lower, rule = self._name(name)
-                if rule != _SKIP and not (lower == "id" and "jsonrpc" in value):  # JSON-RPC numbers its calls
+                if rule != _SKIP and not (lower == "id" and "jsonrpc" in value):
                     out[name] = self._strip(item, kind if rule == _KEEP else str(rule))
             return out
         if isinstance(value, list):

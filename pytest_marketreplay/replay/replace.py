@@ -20,7 +20,7 @@ from pathlib import Path
 from pytest_marketreplay.cassette import files, reader
 from pytest_marketreplay.cassette.entry import Head
 from pytest_marketreplay.cassette.files import Place
-from pytest_marketreplay.cassette.writer import FOLDER_MODE, prune
+from pytest_marketreplay.cassette.writer import make_folder, prune
 
 PREFIX = ".recording-"
 _PLAN = "plan.json"
@@ -40,7 +40,7 @@ def locked(cassette: Path) -> Iterator[None]:
 
 def staging(cassette: Path) -> Path:
     """Make a new hidden folder in a cassette for a recording that will replace files."""
-    cassette.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
+    make_folder(cassette)
     return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=cassette))
 
 
@@ -73,7 +73,8 @@ def commit(
     with locked(cassette):
         moves: list[tuple[str, str]] = []
         removals: list[str] = []
-        taken: set[Path] = set()
+        # a name of an old file is not given again in this run: the next test to replace would take it for the old one
+        taken = {cassette / name for name in at_start}
         for file in files.all_files(staged):
             target = _free(cassette / file.relative_to(staged), taken)
             taken.add(target)
@@ -99,7 +100,7 @@ def commit(
         targets = {target for _, target in moves}
         plan = {"moves": moves, "removals": [name for name in removals if name not in targets]}
         temporary = staged / f".{_PLAN}"
-        with temporary.open("w") as out:
+        with temporary.open("w", encoding="utf-8") as out:
             json.dump(plan, out)
             out.flush()
             os.fsync(out.fileno())
@@ -144,7 +145,7 @@ def _carry_out(cassette: Path, staged: Path) -> None:
     plan = json.loads((staged / _PLAN).read_bytes())
     for source, target in plan["moves"]:
         if (staged / source).exists():  # a plan that was begun before has moved some
-            (cassette / target).parent.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
+            make_folder((cassette / target).parent)
             os.replace(staged / source, cassette / target)
     for name in plan["removals"]:
         (cassette / name).unlink(missing_ok=True)

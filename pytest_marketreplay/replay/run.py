@@ -49,7 +49,7 @@ class Run:
             pass
         file.parent.mkdir(parents=True, exist_ok=True)
         mine = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
-        mine.write_text(json.dumps(look()))
+        mine.write_text(json.dumps(look()), encoding="utf-8")
         try:
             os.link(mine, file)
         except FileExistsError:

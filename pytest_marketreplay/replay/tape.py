@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pytest_marketreplay.cassette import files
 from pytest_marketreplay.cassette.files import Place
@@ -16,21 +16,28 @@ if TYPE_CHECKING:
     from pytest_marketreplay.cassette.entry import Meta
 
 
-class Slot(NamedTuple):
-    """One recorded answer."""
-
-    source: Index
-    number: int
+Slot = tuple[Index, int]
+"""One recorded answer: an index and the slot's number in it."""
 
 
 class Queue:
     """The recorded answers to one request, in the order in which they play, over all layers."""
 
-    __slots__ = ("position", "slots")
+    __slots__ = ("length", "parts", "position")
 
-    def __init__(self, slots: list[Slot]) -> None:
-        self.slots = slots
+    def __init__(self, parts: list[tuple[Index, list[int]]]) -> None:
+        """Play the slots of each part, in order; the lists are the indexes' own, not copies."""
+        self.parts = parts
+        self.length = sum(len(slots) for _, slots in parts)
         self.position = 0
+
+    def __getitem__(self, position: int) -> Slot:
+        """Return one answer."""
+        for index, slots in self.parts:
+            if position < len(slots):
+                return index, slots[position]
+            position -= len(slots)
+        raise IndexError(position)
 
 
 class Tape:
@@ -38,46 +45,60 @@ class Tape:
 
     def __init__(self, layers: list[Path], matcher_of: Callable[[str], Matcher]) -> None:
         self.layers = layers
+        self._only = layers[0] if len(layers) == 1 else None
         self._matcher_of = matcher_of
         self._indexes: dict[tuple[int, Place], Index] = {}
         self._queues: dict[tuple[Place, Key], Queue] = {}
-        self._played: dict[int, set[int]] = {}
 
     def index(self, layer: int, place: Place) -> Index:
         """Return the index of a place in a layer; reads its files at the first call. Raises DamagedCassette."""
         known = self._indexes.get((layer, place))
         if known is None:
             known = Index(self._matcher_of(place.venue).of_head)
-            known.load(files.files_in(place.within(self.layers[layer])))
+            try:
+                known.load(files.files_in(place.within(self.layers[layer])))
+            except BaseException:
+                known.close()
+                raise
             self._indexes[layer, place] = known
-            self._played[id(known)] = set()
         return known
 
     def queue(self, place: Place, key: Key) -> Queue:
         """Return the answers to a request: those of the first layer, then those of the next."""
         queue = self._queues.get((place, key))
         if queue is None:
-            slots = []
+            parts = []
             for layer in range(len(self.layers)):
                 index = self.index(layer, place)
-                slots += [Slot(index, number) for number in index.slots.get(key, ())]
-            queue = self._queues[place, key] = Queue(slots)
+                if slots := index.slots.get(key):
+                    parts.append((index, slots))
+            queue = self._queues[place, key] = Queue(parts)
         return queue
 
-    def take(self, queue: Queue, exhausted: str) -> Slot | None:
-        """Take the next answer; after the last, what `exhausted` says. None: there is none (left)."""
-        if queue.position >= len(queue.slots):
-            if not queue.slots or exhausted == "error":
+    def take(self, place: Place, key: Key, exhausted: str) -> Slot | None:
+        """Take the next answer to a request; after the last, what `exhausted` says. None: there is none (left)."""
+        if self._only is not None:
+            index = self._indexes.get((0, place)) or self.index(0, place)
+            slots = index.slots.get(key)
+            if slots is not None and len(slots) == 1:  # recorded once: nothing to keep but whether it was played
+                number = slots[0]
+                if index.played[number] and exhausted == "error":
+                    return None
+                index.played[number] = 1
+                return index, number
+        queue = self.queue(place, key)
+        if queue.position >= queue.length:
+            if not queue.length or exhausted == "error":
                 return None
-            queue.position = len(queue.slots) - 1 if exhausted == "last" else 0
-        slot = queue.slots[queue.position]
+            queue.position = queue.length - 1 if exhausted == "last" else 0
+        slot = queue[queue.position]
         queue.position += 1
-        self._played[id(slot.source)].add(slot.number)
+        slot[0].played[slot[1]] = 1
         return slot
 
     def answer(self, slot: Slot) -> tuple[Meta, bytes]:
         """Read an answer. Raises DamagedCassette."""
-        return slot.source.answer(slot.number)
+        return slot[0].answer(slot[1])
 
     def places(self) -> list[tuple[int, Place]]:
         """Return every place of every layer, read or not."""
@@ -90,15 +111,14 @@ class Tape:
             if number != layer:
                 continue
             index = self.index(number, place)
-            played = self._played[id(index)]
-            for slot in sorted(slot for slots in index.slots.values() for slot in slots if slot not in played):
+            for slot in sorted(slot for slots in index.slots.values() for slot in slots if not index.played[slot]):
                 path, line = index.where(slot)
                 out.append((path, line, index.entry(slot).endpoint))
         return out
 
     def count_played(self) -> int:
         """Return how many different answers were played."""
-        return sum(map(len, self._played.values()))
+        return sum(sum(index.played) for index in self._indexes.values())
 
     def close(self) -> None:
         """Close the files."""

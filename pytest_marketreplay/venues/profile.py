@@ -86,6 +86,7 @@ class Venue:
         if hosts is not None:
             self.hosts = tuple(host.lower() for host in hosts)
         self.rules = Rules(secret_headers, secret_params, public_params)
+        self._ranks = {name: rank for rank, name in enumerate(self.symbol_names)}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -101,12 +102,13 @@ class Venue:
     def locate(self, asked: Asked) -> Location:
         """Return where the answer to a request belongs."""
         symbol = None
-        named = {name.lower(): value for name, value in asked.params}
-        for name in self.symbol_names:
-            value = named.get(name)
-            if isinstance(value, str) and value:
-                symbol = self.symbol(value)
-                break
+        best = len(self.symbol_names)
+        for name, value in asked.params:
+            rank = self._ranks.get(name)
+            if rank is None:
+                rank = self._ranks.get(name.lower(), best)
+            if rank < best and value and isinstance(value, str):
+                best, symbol = rank, self.symbol(value)
         return Location(self.endpoint(asked.path), symbol)
 
     def problem(self, status: int, answer: Any) -> str | None:

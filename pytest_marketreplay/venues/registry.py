@@ -6,6 +6,7 @@ test run from any plugin or `conftest.py` that implements `pytest_marketreplay_v
 
 from __future__ import annotations
 
+import copy
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -59,6 +60,11 @@ def _is_pattern(host: str) -> bool:
     return "*" in host or "?" in host or "[" in host[1:]  # `[::1]:8080` is an address
 
 
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdigit() else host
+
+
 class Registry:
     """Which venue a host belongs to."""
 
@@ -72,16 +78,16 @@ class Registry:
     ) -> None:
         """Know the packaged venues and `more`; `hosts` maps a host (or pattern) to the name of a venue.
 
-        A name that no venue has is a new one with a generic profile. `ignore_params` and `secret_params` ask the hooks of
-        the same names (lower-case names). Raises UsageMistake for an empty host or name.
+        A host without a port is meant for all of its ports. A name that no venue has is a new one with a generic profile.
+        `ignore_params` and `secret_params` ask the hooks of the same names (lower-case names). Raises UsageMistake for an
+        empty host or name, and for a URL in place of a host.
         """
         self.ignore_params = ignore_params
         self.secret_params = secret_params
-        self._asked: set[str] = set()
         from pytest_marketreplay.venues.profile import Generic, Venue
 
         self._generic: type[Generic] = Generic
-        self.venues: dict[str, Venue] = {venue.name: venue for venue in (*_packaged(), *more)}
+        self.venues: dict[str, Venue] = {venue.name: self._informed(venue) for venue in (*_packaged(), *more)}
         self._exact: dict[str, Venue] = {}
         self._patterns: list[tuple[str, Venue]] = []
         self.named: dict[str, Venue] = {}
@@ -89,7 +95,9 @@ class Registry:
         for host, name in (hosts or {}).items():
             if not host or not name:
                 raise UsageMistake(f"marketreplay_hosts: {host!r} = {name!r} names no host or no venue")
-            self.name(host, self.venues.get(name) or self.venues.setdefault(name, Venue(name, ())))
+            if "/" in host:  # it would match nothing, and everything would go out live and unrecorded
+                raise UsageMistake(f"marketreplay_hosts: {host!r} is no host; say it without scheme and path")
+            self.name(host, self.venues.get(name) or self.venues.setdefault(name, self._informed(Venue(name, ()))))
         for venue in self.venues.values():
             for host in venue.hosts:
                 self._add(host.lower(), venue)
@@ -108,23 +116,29 @@ class Registry:
 
     def of(self, host: str) -> Venue:
         """Return the venue of a host (`api.binance.com`, `127.0.0.1:8080`); a generic one for an unknown host."""
-        venue = self._exact.get(host)
+        venue = self._exact.get(host) or self.named.get(_without_port(host))
         if venue is None:
             for pattern, candidate in self._patterns:
                 if fnmatch.fnmatchcase(host, pattern):
                     venue = candidate
                     break
             else:
-                venue = self._generic(host)
+                venue = self._informed(self._generic(host))
             self._exact[host] = venue
-        if self.secret_params is not None and venue.name not in self._asked:
-            self._asked.add(venue.name)
-            venue.rules.add(self.secret_params(venue=venue.name))
         return venue
 
+    def _informed(self, venue: Venue) -> Venue:
+        """Return a venue that takes what the hook names for secrets; a copy, because others use the venue too."""
+        if self.secret_params is None:
+            return venue
+        mine = copy.copy(venue)
+        mine.rules = copy.copy(venue.rules)
+        mine.rules.add(self.secret_params(venue=venue.name))
+        return mine
+
     def is_named(self, host: str) -> bool:
-        """Tell whether a user named this host as a venue's."""
-        if host in self.named:
+        """Tell whether a user named this host as a venue's; a name without a port is meant for all ports."""
+        if host in self.named or _without_port(host) in self.named:
             return True
         return any(_is_pattern(pattern) and fnmatch.fnmatchcase(host, pattern) for pattern in self.named)
 

@@ -52,6 +52,12 @@ class RawVenue:
 
 
 @pytest.fixture
+def raw_venue() -> type[RawVenue]:
+    """Give the client to tests that start an exchange of their own."""
+    return RawVenue
+
+
+@pytest.fixture
 def exchange() -> Iterator[SimulatedExchange]:
     with SimulatedExchange(seed=1) as running:
         yield running

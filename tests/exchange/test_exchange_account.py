@@ -11,7 +11,7 @@ from pytest_marketreplay.exchange.instruments import BINANCE_INSTRUMENTS
 from pytest_marketreplay.exchange.market import Market
 
 BTC = tuple(each for each in BINANCE_INSTRUMENTS if each.symbol == "BTCUSDT")
-FUNDS = {"BTC": 10**8, "USDT": 100_000 * 10**8}
+FUNDS = {"BTC": 10**8, "USDT": 10_000_000 * 10**8}
 
 
 def new_account(seed: int = 1) -> tuple[Market, Account]:
@@ -127,17 +127,20 @@ def test_a_maker_order_that_would_take_is_refused() -> None:
 def test_an_order_beyond_the_balance_is_refused() -> None:
     market, account = new_account()
     with pytest.raises(OrderRefused) as caught:
-        account.place("BTCUSDT", buys=True, kind="LIMIT", tick=best(market, True), quantity=5 * 10**8)
+        account.place("BTCUSDT", buys=True, kind="LIMIT", tick=best(market, True), quantity=500 * 10**8)
     assert caught.value.reason == "funds"
 
 
 def test_an_amount_of_the_quote_asset_buys_what_the_book_gives() -> None:
     market, account = new_account()
-    quantity = account.quantity_for("BTCUSDT", True, 50_000 * 10**8)
-    filled, cost = market.listings["BTCUSDT"].fillable(True, quantity, None)
-    assert filled == quantity
-    assert quantity % BTC[0].step_e8 == 0
-    assert 49_998 * 10**8 < cost <= 50_000 * 10**8
+    for amount in (500 * 10**8, 5_000_000 * 10**8):
+        quantity = account.quantity_for("BTCUSDT", True, amount)
+        filled, cost = market.listings["BTCUSDT"].fillable(True, quantity, None)
+        assert filled == quantity
+        assert quantity % BTC[0].step_e8 == 0
+        assert amount - 2 * 10**8 < cost <= amount
+    everything = account.quantity_for("BTCUSDT", True, 10**30)
+    assert everything == sum(level.quantity for level in market.listings["BTCUSDT"].book.side(False))
 
 
 def test_orders_are_found_by_either_id() -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 import re
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from conftest import RawVenue
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_marketreplay.exchange import Limits, SimulatedExchange
 from pytest_marketreplay.exchange.wire import without_parameter
+
+if TYPE_CHECKING:
+    from conftest import RawVenue
 
 PRICE = re.compile(r"\d+\.\d{8}")
 
@@ -77,7 +81,9 @@ def test_the_book_moves_between_two_requests_and_its_update_id_grows(binance: Ra
     assert float(first["bids"][0][0]) < float(first["asks"][0][0])
 
 
-@pytest.mark.parametrize(("limit", "rows", "weight"), [(None, 100, 5), (1, 1, 5), (101, 101, 25), (501, 501, 50), (9999, 1000, 250)])
+@pytest.mark.parametrize(
+    ("limit", "rows", "weight"), [(None, 100, 5), (1, 1, 5), (101, 101, 25), (501, 501, 50), (9999, 1000, 250)]
+)
 def test_depth_honours_its_limit_and_weighs_by_it(binance: RawVenue, limit: int | None, rows: int, weight: int) -> None:
     response = binance.get("/api/v3/depth", symbol="BTCUSDT", **({} if limit is None else {"limit": limit}))
     assert len(response.json()["bids"]) == rows
@@ -109,7 +115,7 @@ def test_aggregate_trades_are_whole_and_add_up_to_the_trades(binance: RawVenue, 
     recent = binance.get("/api/v3/aggTrades", symbol="BTCUSDT", limit=100).json()
     assert list(recent[0]) == ["a", "p", "q", "f", "l", "T", "m", "M"]
     assert any(each["l"] > each["f"] for each in recent)
-    assert all(one["l"] + 1 == two["f"] and one["a"] + 1 == two["a"] for one, two in zip(recent, recent[1:], strict=False))
+    assert all(one["l"] + 1 == two["f"] and one["a"] + 1 == two["a"] for one, two in itertools.pairwise(recent))
     again = binance.get("/api/v3/aggTrades", symbol="BTCUSDT", fromId=recent[0]["a"], limit=100).json()
     assert again == recent
     trades = binance.get("/api/v3/historicalTrades", symbol="BTCUSDT", fromId=recent[0]["f"], limit=1000).json()
@@ -128,17 +134,17 @@ def test_klines_come_in_every_interval(binance: RawVenue, interval: str) -> None
     rows = binance.get("/api/v3/klines", symbol="ETHUSDT", interval=interval, limit=5).json()
     assert len(rows) == 5
     assert [type(value) for value in rows[0]] == [int, str, str, str, str, str, int, str, int, str, str, str]
-    assert all(one[6] + 1 == two[0] for one, two in zip(rows, rows[1:], strict=False))
+    assert all(one[6] + 1 == two[0] for one, two in itertools.pairwise(rows))
     page = binance.get("/api/v3/klines", symbol="ETHUSDT", interval=interval, startTime=rows[1][0], limit=2).json()
     assert page[0] == rows[1]
 
 
 def test_tickers_come_for_one_symbol_for_some_and_for_all(binance: RawVenue) -> None:
     one = binance.get("/api/v3/ticker/24hr", symbol="BTCUSDT").json()
-    assert list(one) == (
+    assert " ".join(one) == (
         "symbol priceChange priceChangePercent weightedAvgPrice prevClosePrice lastPrice lastQty bidPrice bidQty "
         "askPrice askQty openPrice highPrice lowPrice volume quoteVolume openTime closeTime firstId lastId count"
-    ).split()
+    )
     assert one["closeTime"] - one["openTime"] == 86_400_000
     assert one["lastId"] - one["firstId"] + 1 == one["count"]
     assert len(binance.get("/api/v3/ticker/24hr").json()) == 4
@@ -295,10 +301,10 @@ def test_an_order_lives_from_placing_to_cancelling(binance: RawVenue) -> None:
     placed = order(binance, newClientOrderId="mine-1")
     assert placed.headers["x-mbx-order-count-1d"] == "1"
     body = placed.json()
-    assert list(body) == (
-        "symbol orderId orderListId clientOrderId transactTime price origQty executedQty cummulativeQuoteQty status "
-        "timeInForce type side workingTime selfTradePreventionMode fills"
-    ).split()
+    assert " ".join(body) == (
+        "symbol orderId orderListId clientOrderId transactTime price origQty executedQty cummulativeQuoteQty "
+        "status timeInForce type side workingTime selfTradePreventionMode fills"
+    )
     assert (body["status"], body["price"], body["fills"]) == ("NEW", "100000.00000000", [])
     queried = binance.signed("GET", "/api/v3/order", symbol="BTCUSDT", orderId=body["orderId"]).json()
     assert (queried["clientOrderId"], queried["isWorking"]) == ("mine-1", True)
@@ -322,6 +328,12 @@ def test_a_market_order_fills_and_shows_in_the_accounts_and_the_public_trades(bi
     spent = order(binance, type="MARKET", price=None, timeInForce=None, quantity=None, quoteOrderQty="100").json()
     assert 98 < float(spent["cummulativeQuoteQty"]) <= 100
     assert len(binance.signed("GET", "/api/v3/allOrders", symbol="BTCUSDT").json()) == 2
+
+
+def test_an_order_answers_with_as_much_as_was_asked_for(binance: RawVenue) -> None:
+    assert len(order(binance, newOrderRespType="ACK").json()) == 5
+    assert "fills" not in order(binance, newOrderRespType="RESULT").json()
+    assert len(order(binance, type="LIMIT_MAKER", timeInForce=None).json()) == 5
 
 
 def test_a_test_order_is_checked_but_not_placed(binance: RawVenue) -> None:
@@ -348,8 +360,19 @@ def test_all_open_orders_are_cancelled_at_once(binance: RawVenue) -> None:
         ({"quantity": "0.00001"}, -1013, "Filter failure: NOTIONAL"),
         ({"quantity": "0.010000001"}, -1111, "Parameter 'quantity' has too much precision."),
         ({"quantity": "20"}, -2010, "Account has insufficient balance for requested action."),
-        ({"price": "1000000.00", "type": "LIMIT_MAKER", "timeInForce": None}, -2010, "Order would immediately match and take."),
+        (
+            {"price": "1000000.00", "type": "LIMIT_MAKER", "timeInForce": None},
+            -2010,
+            "Order would immediately match and take.",
+        ),
         ({"type": "MARKET"}, -1106, "Parameter 'timeInForce' sent when not required."),
+        ({"type": "MARKET", "timeInForce": None}, -1106, "Parameter 'price' sent when not required."),
+        (
+            {"type": "MARKET", "timeInForce": None, "price": None, "quoteOrderQty": "10"},
+            -1128,
+            "Combination of optional parameters invalid.",
+        ),
+        ({"newClientOrderId": ""}, -1105, "Parameter 'newClientOrderId' was empty."),
         ({"quantity": None}, -1102, "Mandatory parameter 'quantity' was not sent, was empty/null, or malformed."),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,7 +49,7 @@ def test_ccxt_loads_markets_and_reads_the_market(ccxt_client: Any, symbol: str) 
     trades = ccxt_client.fetch_trades(symbol, limit=10)
     assert len(trades) == 10
     candles = ccxt_client.fetch_ohlcv(symbol, "1h", limit=5)
-    assert all(two[0] - one[0] == 3_600_000 for one, two in zip(candles, candles[1:], strict=False))
+    assert all(two[0] - one[0] == 3_600_000 for one, two in itertools.pairwise(candles))
 
 
 @pytest.mark.parametrize(("ccxt_client", "symbol"), VENUES, indirect=["ccxt_client"])

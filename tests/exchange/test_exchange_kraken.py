@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from conftest import RawVenue
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_marketreplay.exchange import Limits, SimulatedExchange
+
+if TYPE_CHECKING:
+    from conftest import RawVenue
 
 PUBLIC = [
     ("Time", {}),
@@ -78,7 +82,12 @@ def test_asset_pairs_tell_names_decimals_and_limits(kraken: RawVenue) -> None:
     pairs = kraken.get("/0/public/AssetPairs").json()["result"]
     assert set(pairs) == {"XXBTZUSD", "XETHZUSD", "XETHXXBT", "XBTUSDT", "ETHUSDT", "BNBUSD"}
     bitcoin = pairs["XXBTZUSD"]
-    assert (bitcoin["altname"], bitcoin["wsname"], bitcoin["base"], bitcoin["quote"]) == ("XBTUSD", "XBT/USD", "XXBT", "ZUSD")
+    assert (bitcoin["altname"], bitcoin["wsname"], bitcoin["base"], bitcoin["quote"]) == (
+        "XBTUSD",
+        "XBT/USD",
+        "XXBT",
+        "ZUSD",
+    )
     assert (bitcoin["pair_decimals"], bitcoin["tick_size"], bitcoin["ordermin"]) == (1, "0.1", "0.00005")
     assert list(kraken.get("/0/public/AssetPairs", pair="ETHXBT").json()["result"]) == ["XETHXXBT"]
     assert list(kraken.get("/0/public/Assets", asset="XBT,ZUSD").json()["result"]) == ["XXBT", "ZUSD"]
@@ -98,7 +107,7 @@ def test_candles_come_in_every_interval(kraken: RawVenue, interval: int) -> None
     rows = result["XXBTZUSD"]
     assert 5 < len(rows) <= 720
     assert [type(value) for value in rows[0]] == [int, str, str, str, str, str, str, int]
-    assert all(two[0] - one[0] == interval * 60 for one, two in zip(rows, rows[1:], strict=False))
+    assert all(two[0] - one[0] == interval * 60 for one, two in itertools.pairwise(rows))
     assert result["last"] == rows[-2][0]
     newer = kraken.get("/0/public/OHLC", pair="XBTUSD", interval=interval, since=result["last"]).json()["result"]
     assert [row[0] for row in newer["XXBTZUSD"]] == [rows[-1][0]]
@@ -178,6 +187,18 @@ def test_a_nonce_must_grow(kraken: RawVenue) -> None:
     assert kraken.private("Balance", nonce=6).json()["error"] == []
 
 
+def test_a_call_without_a_nonce_is_refused(kraken: RawVenue) -> None:
+    url, headers = kraken.exchange.url("kraken") + "/0/private/Balance", {"API-Key": kraken.key, "API-Sign": "x"}
+    failed(requests.post(url, headers=headers), "EAPI:Invalid nonce")
+    failed(requests.post(url, data={"nonce": "soon"}, headers=headers), "EAPI:Invalid nonce")
+
+
+def test_an_order_can_be_named_by_its_client(kraken: RawVenue) -> None:
+    add(kraken, cl_ord_id="mine-1")
+    assert kraken.private("CancelOrder", cl_ord_id="mine-1").json()["result"] == {"count": 1}
+    failed(kraken.private("CancelOrder", cl_ord_id="other"), "EOrder:Unknown order")
+
+
 def test_a_refused_signature_does_not_use_up_its_nonce(kraken: RawVenue) -> None:
     secret, kraken.secret = kraken.secret, "b3RoZXI="
     failed(kraken.private("Balance", nonce=900), "EAPI:Invalid signature")
@@ -191,7 +212,13 @@ def test_a_private_method_wants_post_and_must_exist(kraken: RawVenue) -> None:
 
 
 def add(kraken: RawVenue, **changes: object) -> requests.Response:
-    wanted: dict[str, object] = {"pair": "XBTUSD", "type": "buy", "ordertype": "limit", "volume": "0.01", "price": "100000.0"}
+    wanted: dict[str, object] = {
+        "pair": "XBTUSD",
+        "type": "buy",
+        "ordertype": "limit",
+        "volume": "0.01",
+        "price": "100000.0",
+    }
     return kraken.private("AddOrder", **{**wanted, **changes})
 
 
@@ -247,11 +274,11 @@ def test_an_order_that_breaks_a_rule_is_refused(kraken: RawVenue, changes: dict,
 # Limits
 
 
-def test_too_many_private_calls_are_refused_until_the_counter_falls() -> None:
+def test_too_many_private_calls_are_refused_until_the_counter_falls(raw_venue: type[RawVenue]) -> None:
     now = 1_760_000_000.0
     limits = Limits(kraken_private=3, kraken_private_per_s=0.5)
     with SimulatedExchange(limits=limits, real_time=lambda: now) as exchange:
-        kraken = RawVenue(exchange, "kraken")
+        kraken = raw_venue(exchange, "kraken")
         assert [kraken.private("Balance").json()["error"] for _ in range(3)] == [[]] * 3
         failed(kraken.private("Balance"), "EAPI:Rate limit exceeded")
         assert add(kraken).json()["error"] == []  # orders have a counter of their own

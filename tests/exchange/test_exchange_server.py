@@ -55,7 +55,8 @@ def test_stop_does_not_wait_for_idle_or_hanging_clients() -> None:
         arrived = threading.Event()
 
         def hang() -> None:
-            with socket.create_connection(urlsplit(exchange.url("lab")).netloc.split(":"), timeout=10) as connection:  # type: ignore[arg-type]
+            where = urlsplit(exchange.url("lab"))
+            with socket.create_connection((where.hostname, where.port), timeout=10) as connection:
                 connection.sendall(b"GET /__lab__/hang?seconds=60 HTTP/1.1\r\nHost: lab\r\n\r\n")
                 arrived.set()
                 answered.append(connection.recv(100))
@@ -65,6 +66,21 @@ def test_stop_does_not_wait_for_idle_or_hanging_clients() -> None:
         assert arrived.wait(10)
     waiting.join(10)
     assert not waiting.is_alive()
+
+
+def test_a_port_that_cannot_be_had_is_told_where_start_was_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    from aiohttp import web
+
+    async def fail(site: web.TCPSite) -> None:
+        raise OSError("no port")
+
+    monkeypatch.setattr(web.TCPSite, "start", fail)
+    exchange = SimulatedExchange()
+    with pytest.raises(OSError, match="no port"):
+        exchange.start()
+    monkeypatch.undo()
+    with exchange:
+        assert requests.get(exchange.url("binance") + "/api/v3/ping").ok
 
 
 def test_starting_and_stopping_twice_changes_nothing_and_a_restart_goes_on() -> None:

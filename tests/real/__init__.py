@@ -1,0 +1,1 @@
+"""What real exchanges said, recorded from a loopback server and replayed by every client."""
