@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_marketreplay.config import Settings
-from pytest_marketreplay.errors import ReplayError, UsageMistake
+from pytest_marketreplay.errors import UsageMistake
 from pytest_marketreplay.intercept.install import PATCHES
 from pytest_marketreplay.replay.current import in_play
 from pytest_marketreplay.replay.run import Run
@@ -75,7 +75,7 @@ def use_cassette(
 def raise_refusals(session: Session) -> None:
     """Raise the first refusal, if there is one: the code under test has swallowed it. Raises ReplayError."""
     if session.refusals:
-        first: ReplayError = session.refusals[0]
+        first = session.refusals[0]
         if len(session.refusals) > 1:
             first.add_note(f"... and {len(session.refusals) - 1} more refusals")
         raise first

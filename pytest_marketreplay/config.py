@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -67,8 +67,8 @@ class Settings:
     """Hosts (or patterns) that stay open and are neither recorded nor replayed."""
     reference: Path | None = None
     """The shared layer of reference data."""
-    command: str = ""
-    """What would record an unrecorded request, up to the mode: `pytest "tests/test_a.py::test_b" --record-mode=`."""
+    command: Callable[[], str] = str
+    """Tells what would record an unrecorded request, up to the mode: `pytest tests/test_a.py::test_b --record-mode=`."""
 
     @classmethod
     def of(
@@ -81,7 +81,7 @@ class Settings:
         hosts: Mapping[str, str] | None = None,
         allow_hosts: Iterable[str] = (),
         reference: Path | None = None,
-        command: str = "",
+        command: Callable[[], str] = str,
     ) -> Settings:
         """Check what a user gave; raises UsageMistake."""
         if isinstance(ignore_params, str):

@@ -89,7 +89,9 @@ class Writer:
         interaction, asked, venue = told.interaction, told.asked, told.venue
         self._remember(told)
         clean = keeping.clean_path(asked)
-        kept = keeping.redact_answer(venue, clean, interaction.reason, interaction.headers, interaction.body)
+        kept = keeping.redact_answer(
+            venue, venue.locate(clean).endpoint, interaction.reason, interaction.headers, interaction.body
+        )
         line = keeping.line(
             venue,
             clean,

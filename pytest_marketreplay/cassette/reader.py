@@ -43,7 +43,7 @@ def torn_tail(path: Path, line: Line) -> None:
     )
 
 
-def heads(path: Path, stream: IO[bytes] | None = None) -> Iterator[tuple[Line, Head]]:
+def heads(path: Path | str, stream: IO[bytes] | None = None) -> Iterator[tuple[Line, Head]]:
     """Read the heads of a file; raises DamagedCassette at the first line that is not an entry.
 
     An unterminated last line counts where it is a whole entry (a hand-made file), else it is warned of and passed over.
@@ -54,9 +54,9 @@ def heads(path: Path, stream: IO[bytes] | None = None) -> Iterator[tuple[Line, H
                 yield line, entries.read_head(line.data)
             except NotAnEntry as error:
                 if not line.ended:
-                    torn_tail(path, line)
+                    torn_tail(Path(path), line)
                     continue
-                raise DamagedCassette(path, line.number, line.offset + error.byte, error.reason) from None
+                raise DamagedCassette(Path(path), line.number, line.offset + error.byte, error.reason) from None
 
 
 def read(path: Path) -> Iterator[Entry]:
@@ -123,6 +123,8 @@ def repair(path: Path) -> tuple[int, int, Path | None]:
         raise CassetteError(
             f"{new_name} is in the way: it counts instead of {path.name}, which is never read beside it"
         )
-    path.rename(old)
-    temporary.rename(new_name)
+    os.link(path, old)  # at every moment there is a file of the old name or the new one
+    temporary.replace(new_name)
+    if new_name != path:
+        path.unlink()
     return kept, dropped, old

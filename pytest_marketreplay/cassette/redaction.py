@@ -218,6 +218,7 @@ class Rules:
         lower = frozenset(name.lower() for name in names)
         self.headers |= lower
         self.params |= lower
+        header_matters.cache_clear()
 
     def kind(self, name: str) -> str | None:
         """Tell whether a parameter is a secret: "certain", "doubtful" or None."""

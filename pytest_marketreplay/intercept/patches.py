@@ -43,6 +43,8 @@ class Patches:
         """`patchers` names, for each module, what to patch once that module is imported."""
         self._patchers = patchers
         self._set: list[tuple[Any, str, Any, Any]] = []
+        self._wanted: dict[str, tuple[Patch, ...]] = {}
+        self._made: dict[tuple[int, str], tuple[Any, Any]] = {}
         self._done: set[str] = set()
         self._beneath: dict[tuple[int, str], tuple[Any, Any, Any]] = {}
         """Ours that could not be taken back, because somebody patched over it: what was before, ours, theirs."""
@@ -96,7 +98,10 @@ class Patches:
 
     def _patch(self, module: str) -> None:
         self._done.add(module)
-        for owner, name, make in self._patchers[module]():
+        wanted = self._wanted.get(module)
+        if wanted is None:
+            wanted = self._wanted[module] = tuple(self._patchers[module]())
+        for owner, name, make in wanted:
             own = vars(owner).get(name, _MISSING)
             before, ours, theirs = self._beneath.pop((id(owner), name), (None, _MISSING, _MISSING))
             if ours is not _MISSING and own in (ours, theirs):
@@ -106,7 +111,11 @@ class Patches:
             original = getattr(owner, name, _MISSING)
             if original is _MISSING:
                 raise Unpatchable(owner, name)
-            replacement = make(original)
+            # 500 tests set the same patches 500 times: a replacement is made once for each original
+            made_of, replacement = self._made.get((id(owner), name), (_MISSING, None))
+            if made_of is not original:
+                replacement = make(original)
+                self._made[id(owner), name] = original, replacement
             setattr(owner, name, replacement)
             self._set.append((owner, name, own, replacement))
 

@@ -27,6 +27,7 @@ _MODE_HELP = (
 _NOTSET = object()
 _PLAY = pytest.StashKey["Play"]()
 _RUN_FOLDER = pytest.StashKey[Path]()
+_DIRECTORY = pytest.StashKey[str]()
 _PLAYING = pytest.StashKey[pytest.Item]()
 
 
@@ -85,6 +86,16 @@ def pytest_configure_node(node: Any) -> None:
     if _RUN_FOLDER not in config.stash:
         config.stash[_RUN_FOLDER] = Path(tempfile.mkdtemp(prefix="marketreplay-run-"))
     node.workerinput["marketreplay_run"] = str(config.stash[_RUN_FOLDER])
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Keep collection out of the cassettes: a suite of 500 has thousands of folders there, and no tests."""
+    folder = config.stash.get(_DIRECTORY, None)
+    if folder is None:
+        folder = config.stash[_DIRECTORY] = str(config.rootpath / str(config.getini("marketreplay_dir")))
+        if folder == str(config.rootpath):
+            folder = config.stash[_DIRECTORY] = ""
+    return True if str(collection_path) == folder else None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,19 +12,15 @@ import pytest
 
 from pytest_marketreplay.api import playing, raise_refusals
 from pytest_marketreplay.cassette import names
-from pytest_marketreplay.config import Settings, parse_hosts
-from pytest_marketreplay.errors import ReplayError, UsageMistake
-from pytest_marketreplay.replay.run import Run
+from pytest_marketreplay.config import Settings
+from pytest_marketreplay.errors import MarketReplayError, ReplayError, UsageMistake
+from pytest_marketreplay.plugin.choices import Choices, check_arguments, marker_arguments, names_of
 from pytest_marketreplay.replay.session import Session
-from pytest_marketreplay.venues.registry import Registry
 
 if TYPE_CHECKING:
     from pytest_marketreplay.exchange.server import SimulatedExchange
-    from pytest_marketreplay.venues.profile import Venue
 
-_ARGUMENTS = ("mode", "exhausted", "unplayed", "ignore_params", "hosts", "allow_hosts")
-_RUN = pytest.StashKey[Run]()
-_VENUES = pytest.StashKey["list[Venue]"]()
+_CHOICES = pytest.StashKey[Choices]()
 
 
 class UnplayedAnswers(UserWarning):
@@ -75,19 +69,19 @@ class MarketReplay:
         return self.session.unplayed()
 
     @property
-    def refusals(self) -> list[ReplayError]:
+    def refusals(self) -> list[MarketReplayError]:
         """What was refused so far; the test fails at its end if anything stands here."""
         return self.session.refusals
 
     @contextmanager
-    def expect_refusal(self, kind: type[ReplayError] = ReplayError) -> Iterator[list[ReplayError]]:
+    def expect_refusal(self, kind: type[MarketReplayError] = ReplayError) -> Iterator[list[MarketReplayError]]:
         """Expect that something in this block is refused; such refusals do not fail the test.
 
         The block itself deals with the exception, where the client lets it through. Raises AssertionError where nothing
         of this kind was refused.
         """
         before = len(self.refusals)
-        refused: list[ReplayError] = []
+        refused: list[MarketReplayError] = []
         yield refused
         refused += [error for error in self.refusals[before:] if isinstance(error, kind)]
         self.refusals[before:] = [error for error in self.refusals[before:] if not isinstance(error, kind)]
@@ -102,8 +96,8 @@ class MarketReplay:
 class Play:
     """One test's session and what becomes of it."""
 
-    def __init__(self, item: pytest.Item, session: Session, settings: Settings) -> None:
-        self.item, self.session, self.settings = item, session, settings
+    def __init__(self, item: pytest.Item, session: Session, settings: Settings, choices: Choices) -> None:
+        self.item, self.session, self.settings, self._choices = item, session, settings, choices
         self.failed = False
         self.passed = False
         self._told = 0
@@ -152,9 +146,9 @@ class Play:
 
     def nested(self, cassettes: Iterable[str], arguments: Mapping[str, Any]) -> AbstractContextManager[Session]:
         """Play other cassettes inside this one."""
-        _check_arguments(arguments, "market_replay.use()")
-        settings = _settings(self.item, {**_marker_arguments(self.item), **arguments})
-        layers = [_folder(self.item.config, name) for name in cassettes] or [*self.session.layers]
+        check_arguments(arguments, "market_replay.use()")
+        settings = self._choices.settings(self.item, {**marker_arguments(self.item), **arguments})
+        layers = [self._choices.folder(name) for name in cassettes] or [*self.session.layers]
         return self._block(self._session(layers, settings))
 
     @contextmanager
@@ -170,7 +164,7 @@ class Play:
         """Play a wider fixture's own cassette while it is set up, and again while it is torn down."""
         file, *classes = fixturedef.baseid.split("::")
         index = f"[{getattr(request, 'param_index', 0)}]" if hasattr(request, "param") else ""
-        root = _module_folder(self.item.config, file)
+        root = self._choices.module_folder(file)
 
         def cassette(phase: str) -> Session:
             layer = root / names.cassette_folder(".".join((*classes, phase, f"{fixturedef.argname}{index}")))
@@ -196,8 +190,8 @@ class Play:
         session = Session(
             layers,
             settings,
-            registry=_registry(self.item.config, settings),
-            run=_run(self.item.config),
+            registry=self._choices.registry(settings),
+            run=self._choices.run,
             name=self.session.name,
         )
         for host, venue in self._hosts.items():
@@ -227,126 +221,12 @@ def _closing(session: Session) -> Iterator[Session]:
 def start(item: pytest.Item) -> Play:
     """Open a test's cassette. Fails the test, without a traceback, where marker, ini or options are wrong."""
     try:
-        settings = _settings(item, _marker_arguments(item))
-        layers = [_folder(item.config, name) for name in _names_of(item)] or [own_cassette(item)]
-        registry = _registry(item.config, settings)
-        session = Session(layers, settings, registry=registry, run=_run(item.config), name=item.nodeid)
-        return Play(item, session, settings)
+        choices = item.config.stash.get(_CHOICES, None)
+        if choices is None:
+            choices = item.config.stash[_CHOICES] = Choices(item.config)
+        settings = choices.settings(item, marker_arguments(item))
+        layers = [choices.folder(name) for name in names_of(item)] or [choices.own_cassette(item)]
+        session = Session(layers, settings, registry=choices.registry(settings), run=choices.run, name=item.nodeid)
+        return Play(item, session, settings, choices)
     except UsageMistake as error:
         pytest.fail(f"usage error: {error}", pytrace=False)
-
-
-def _names_of(item: pytest.Item) -> tuple[str, ...]:
-    """Return the names that the nearest marker with names gives."""
-    return next((marker.args for marker in item.iter_markers("marketreplay") if marker.args), ())
-
-
-def _marker_arguments(item: pytest.Item) -> dict[str, Any]:
-    """Return the arguments of all markers; the nearest to the test wins, name by name."""
-    out: dict[str, Any] = {}
-    for marker in reversed(list(item.iter_markers("marketreplay"))):
-        _check_arguments(marker.kwargs, "the marker marketreplay")
-        out.update(marker.kwargs)
-    return out
-
-
-def _check_arguments(arguments: Mapping[str, Any], what: str) -> None:
-    """Refuse what a text or number in the wrong place would silently turn into something else. Raises UsageMistake."""
-    unknown = [name for name in arguments if name not in _ARGUMENTS]
-    if unknown:
-        raise UsageMistake(f"{what} has no argument {unknown[0]!r}; it has {', '.join(_ARGUMENTS)}")
-    for name in ("ignore_params", "allow_hosts"):
-        value = arguments.get(name, ())
-        if isinstance(value, str):
-            raise UsageMistake(f"{name} is the text {value!r}; give a tuple: ({value!r},)")
-        if not isinstance(value, Iterable) or not all(isinstance(item, str) for item in value):
-            raise UsageMistake(f"{name} is {value!r}; give a tuple of texts")
-    hosts = arguments.get("hosts", {})
-    if not isinstance(hosts, Mapping) or not all(isinstance(text, str) for pair in hosts.items() for text in pair):
-        raise UsageMistake(f"hosts is {hosts!r}; give a dict, as in {{'127.0.0.1:8080': 'binance'}}")
-
-
-def _settings(item: pytest.Item, arguments: Mapping[str, Any]) -> Settings:
-    config = item.config
-    over = config.getoption("market_record_mode", default=None)
-    shared = config.getoption("--record-mode", default=None)
-    # --market-record-mode always wins; a marker's mode is a decision about this one test; then what other plugins share
-    mode = over or arguments.get("mode") or shared or "none"
-    option = "--market-record-mode=" if arguments.get("mode") or over else "--record-mode="
-    reference = config.getini("marketreplay_reference")
-    return Settings.of(
-        mode=mode,
-        exhausted=arguments.get("exhausted", "error"),
-        unplayed=arguments.get("unplayed", config.getini("marketreplay_unplayed")),
-        ignore_params=arguments.get("ignore_params", ()),
-        hosts={**parse_hosts(config.getini("marketreplay_hosts")), **arguments.get("hosts", {})},
-        allow_hosts=(*config.getini("marketreplay_allow_hosts"), *arguments.get("allow_hosts", ())),
-        reference=_folder(config, reference) if reference else None,
-        command=f"pytest {shlex.quote(_argument(item))} {option}",
-    )
-
-
-def _argument(item: pytest.Item) -> str:
-    """Return what selects this test on a command line, from the folder where pytest was started."""
-    file, colons, rest = item.nodeid.partition("::")
-    return os.path.relpath(item.config.rootpath / file, item.config.invocation_params.dir) + colons + rest
-
-
-def _directory(config: pytest.Config) -> Path:
-    return config.rootpath / str(config.getini("marketreplay_dir"))
-
-
-def _folder(config: pytest.Config, name: str) -> Path:
-    """Return the folder of a named cassette: inside `marketreplay_dir`, or where an absolute path says."""
-    if not isinstance(name, str) or not name:
-        raise UsageMistake(f"marketreplay({name!r}): a cassette is named by a text")
-    path = Path(name)
-    if ".." in path.parts:
-        raise UsageMistake(
-            f"the cassette {name!r} is outside of {config.getini('marketreplay_dir')}; give a whole path"
-        )
-    folder = _directory(config) / path
-    if folder.is_file():
-        raise UsageMistake(f"the cassette {name!r} is a file; a cassette is a folder")
-    return folder
-
-
-def own_cassette(item: pytest.Item) -> Path:
-    """Return the folder of a test's own cassette: `<marketreplay_dir>/<module path>/<class and test name>`."""
-    file, *rest = item.nodeid.split("::", 1)
-    test = ".".join((rest[0] if rest else item.name).split("::"))
-    return _module_folder(item.config, file) / names.cassette_folder(test)
-
-
-def _module_folder(config: pytest.Config, file: str) -> Path:
-    """Return the folder for a module, or for a folder with a `conftest.py` (the root's is empty)."""
-    parts = [part for part in file.removesuffix(".py").split("/") if part]
-    return _directory(config).joinpath(*map(names.cassette_folder, parts))
-
-
-def _run(config: pytest.Config) -> Run:
-    if _RUN not in config.stash:
-        folder = getattr(config, "workerinput", {}).get("marketreplay_run")
-        config.stash[_RUN] = Run(Path(folder) if folder else None)
-    return config.stash[_RUN]
-
-
-def _registry(config: pytest.Config, settings: Settings) -> Registry:
-    """Know the packaged venues, those of plugins and `conftest.py` files, and the hosts that the user named."""
-    if _VENUES not in config.stash:
-        found: list[Iterable[Venue]] = config.hook.pytest_marketreplay_venues()
-        config.stash[_VENUES] = [venue for group in reversed(found) for venue in group]
-    more: list[Venue] = config.stash[_VENUES]
-    return Registry(
-        more,
-        settings.hosts,
-        ignore_params=_names(config.hook.pytest_marketreplay_ignore_params),
-        secret_params=_names(config.hook.pytest_marketreplay_secret_params),
-    )
-
-
-def _names(hook: Any) -> Callable[..., frozenset[str]] | None:
-    """Return what asks all implementations of a hook for names; None where there is none."""
-    if not hook.get_hookimpls():
-        return None
-    return lambda **arguments: frozenset(name.lower() for group in hook(**arguments) for name in group)

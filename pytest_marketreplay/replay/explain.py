@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_marketreplay.cassette import names
+from pytest_marketreplay.errors import CassetteError
 from pytest_marketreplay.replay.matching import Key, differences, show
 
 if TYPE_CHECKING:
@@ -38,7 +39,11 @@ def nearest(tape: Tape, place: Place, key: Key) -> list[tuple[Key, int]]:
     )
     found: dict[Key, int] = {}
     for number, other in candidates[:_MOST_PLACES]:
-        for recorded, slots in tape.index(number, other).slots.items():
+        try:
+            index = tape.index(number, other)
+        except CassetteError:
+            continue  # what is damaged elsewhere is told when it is asked for, and by `cassette check`
+        for recorded, slots in index.slots.items():
             found[recorded] = found.get(recorded, 0) + len(slots)  # type: ignore[index, call-overload]
         if len(found) > _MOST_KEYS:
             break

@@ -71,11 +71,13 @@ class Redacted(NamedTuple):
     """What in the body was replaced, as `meta.redacted` tells it: names of fields, `echo` for a secret of a request."""
 
 
-def redact_answer(venue: Venue, asked: Asked, reason: str | None, headers: Headers, body: bytes) -> Redacted:
-    """Replace what is secret in an answer: fields that the venue names, and any echo of a secret in `SECRETS`."""
+def redact_answer(venue: Venue, endpoint: str, reason: str | None, headers: Headers, body: bytes) -> Redacted:
+    """Replace what is secret in an answer: fields that the venue names, and any echo of a secret in `SECRETS`.
+
+    `endpoint` is that of the request's `Location`.
+    """
     replaced: list[str] = []
-    location = venue.locate(asked)
-    for field in venue.secret_fields.get(location.endpoint, ()):
+    for field in venue.secret_fields.get(endpoint, ()):
         body, found = redaction.redact_field(body, field)
         if found:
             SECRETS.add(found)
@@ -100,12 +102,16 @@ def redact_answer(venue: Venue, asked: Asked, reason: str | None, headers: Heade
     return Redacted(reason, kept, body, replaced)
 
 
-def line(venue: Venue, asked: Asked, timestamp_ms: int, meta: Meta, response: Payload) -> bytes:
+def line(
+    venue: Venue, asked: Asked, timestamp_ms: int, meta: Meta, response: Payload, *, innocent: bool = False
+) -> bytes:
     """Return the line of a request and its answer, line feed included; secrets of the request are replaced.
 
     `asked` has gone through `clean_path`; `meta` and `response` are written as they are: `redact_answer` has seen them.
+    `innocent` says that no parameter of the request is a secret.
     """
-    fragment = requests_.params_fragment(venue.rules.redact_params(asked.params))
+    params = asked.params if innocent else venue.rules.redact_params(asked.params)
+    fragment = requests_.params_fragment(params)
     if len(SECRETS):  # a key in an innocent parameter
         fragment = SECRETS.scrub(fragment.decode()).encode()
     return entries.write_line(timestamp_ms, asked.path, fragment, meta, response)

@@ -46,16 +46,16 @@ class Live:
         """
         latency = (clock.counter_ns() - self.started_ns) / 1e6
         asked = self._known.asked
-        kept = keeping.redact_answer(self._known.venue, asked, reason, headers, body)
+        kept = keeping.redact_answer(self._known.venue, self._known.location.endpoint, reason, headers, body)
         meta = Meta(
-            method=self._known.asked.method,
+            method=asked.method,
             status=status,
             reason=kept.reason if kept.reason != entries.standard_reason(status) else None,
             version=version if version != "1.1" else None,
             latency_ms=round(latency, 3),
             headers=entries.header_object(kept.headers),
             request_headers=self.stored,
-            body=self._known.asked.body_kind,
+            body=asked.body_kind,
             content_encoding=content_encoding,
             error=error,
             redacted=kept.replaced or None,
@@ -77,5 +77,5 @@ class Live:
         if asked is not known.asked:
             location = known.venue.locate(asked)
             place = Place(*explain.place_of(known.venue.name, location.endpoint, location.symbol))
-        line = keeping.line(known.venue, asked, self.timestamp_ms, meta, response)
+        line = keeping.line(known.venue, asked, self.timestamp_ms, meta, response, innocent=not known.secrets)
         self._session.keep(self._recording, place, known.key, line)

@@ -6,6 +6,7 @@ import fnmatch
 import threading
 from collections.abc import Iterable
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from pytest_marketreplay.cassette import request as requests_
 from pytest_marketreplay.cassette.files import Place
@@ -20,6 +21,9 @@ from pytest_marketreplay.venues.registry import Registry
 _MOST_KNOWN = 512
 _LONGEST_KNOWN = 4096
 _MASK = 4095
+
+
+_MATCHERS: WeakKeyDictionary[Registry, dict[tuple[str, frozenset[str]], Matcher]] = WeakKeyDictionary()
 
 
 class Known(NamedTuple):
@@ -39,7 +43,8 @@ class Recogniser:
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self.registry, self._settings = registry, settings
-        self._matchers: dict[str, Matcher] = {}
+        # shared by all sessions of a run: a matcher remembers what it knows of names
+        self._matchers = _MATCHERS.setdefault(registry, {})
         self._known: dict[tuple[str, str, bytes | None], Known | None] = {}
         self._seen = bytearray(_MASK + 1)
         self._hosts: dict[str, tuple[bool, Venue, Matcher]] = {}
@@ -101,7 +106,7 @@ class Recogniser:
         if venue not in self.registry.venues:
             raise UsageMistake(f"no venue is named {venue!r}; known are {', '.join(sorted(self.registry.venues))}")
         with self._lock:
-            self.registry.name(host, self.registry.venues[venue])
+            self.registry = self.registry.with_host(host, self.registry.venues[venue])
             self._known.clear()
             self._hosts.clear()
 
@@ -116,10 +121,11 @@ class Recogniser:
 
     def matcher(self, venue: Venue) -> Matcher:
         """Return what makes the keys of a venue."""
-        matcher = self._matchers.get(venue.name)
+        matcher = self._matchers.get((venue.name, self._settings.ignore_params))
         if matcher is None:
             ignore_at = self.registry.ignore_params
-            matcher = self._matchers[venue.name] = Matcher(venue, self._settings.ignore_params, ignore_at)
+            matcher = Matcher(venue, self._settings.ignore_params, ignore_at)
+            self._matchers[venue.name, self._settings.ignore_params] = matcher
         return matcher
 
     def matcher_of_folder(self, folder: str) -> Matcher:

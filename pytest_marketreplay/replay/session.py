@@ -11,7 +11,7 @@ from pytest_marketreplay.cassette.files import Place
 from pytest_marketreplay.cassette.redaction import SECRETS
 from pytest_marketreplay.cassette.writer import Recording
 from pytest_marketreplay.config import Settings
-from pytest_marketreplay.errors import RecordingExhausted, ReplayError, UnrecordedRequest
+from pytest_marketreplay.errors import MarketReplayError, RecordingExhausted, ReplayError, UnrecordedRequest
 from pytest_marketreplay.replay import explain, replace
 from pytest_marketreplay.replay.answer import Answer
 from pytest_marketreplay.replay.live import Live
@@ -45,17 +45,16 @@ class Session:
         self.layers = tuple(Path(cassette) for cassette in cassettes)
         self.name = name or str(self.layers[0])
         """The test, or what else the session is of; stands in error texts."""
-        self.registry = registry or Registry(hosts=self.settings.hosts)
         self._run = run or Run()
         self.is_open = True
-        self.refusals: list[ReplayError] = []
-        """What was refused, also where the code under test swallowed the error. A test that expects refusals clears it."""
+        self.refusals: list[MarketReplayError] = []
+        """What was refused or found damaged, also where the code under test swallowed the error."""
         self.recorded = 0
         """Answers that were recorded so far."""
         self.replayed = 0
         """Answers that were played so far, repetitions included."""
         self._lock = threading.RLock()
-        self._recogniser = Recogniser(self.registry, self.settings)
+        self._recogniser = Recogniser(registry or Registry(hosts=self.settings.hosts), self.settings)
         reading = list(self.layers)
         if self.settings.reference is not None and self.settings.reference not in reading:
             reading.append(self.settings.reference)
@@ -107,22 +106,32 @@ class Session:
             if live and self.settings.mode == "once":
                 live, records = False, True
         if not live:
-            with self._lock:
-                slot = self.tape.take(
-                    known.place, known.key, "error" if records and exhausted == "error" else exhausted
-                )
+            try:
+                with self._lock:
+                    slot = self.tape.take(
+                        known.place, known.key, "error" if records and exhausted == "error" else exhausted
+                    )
+                    if slot is not None:
+                        meta, payload = self.tape.answer(slot)
+                        self.replayed += 1
                 if slot is not None:
-                    meta, payload = self.tape.answer(slot)
-                    self.replayed += 1
-            if slot is not None:
-                return Answer(meta, payload)
-            if not records:
-                raise self._refuse(known, self.tape.queue(known.place, known.key).length)
+                    return Answer(meta, payload)
+                if not records:
+                    raise self._refuse(known, self.tape.queue(known.place, known.key).length)
+            except MarketReplayError as error:
+                # damage too: the test fails at its end also where its code swallows the error
+                self.refusals.append(error)
+                raise
         return Live(self, known, self._recording(target), stored)
 
     def name_host(self, host: str, venue: str) -> None:
         """Take a host (`127.0.0.1:8080`) for a venue's from now on. Raises UsageMistake for an unknown venue."""
         self._recogniser.name_host(host, venue)
+
+    @property
+    def registry(self) -> Registry:
+        """Which host is which venue."""
+        return self._recogniser.registry
 
     def allows(self, host: str) -> bool:
         """Tell whether `allow_hosts` opens a host."""
@@ -135,12 +144,11 @@ class Session:
         with self._lock:
             error: UnrecordedRequest
             if recorded:
-                why = explain.exhausted(self.tape, known.place, recorded, self.settings.command, self.settings.mode)
+                why = explain.exhausted(self.tape, known.place, recorded, self.settings.command(), self.settings.mode)
                 error = RecordingExhausted(text, SECRETS.scrub(why))
             else:
-                why = explain.explain(self.tape, known.place, known.key, self.settings.command, self.settings.mode)
+                why = explain.explain(self.tape, known.place, known.key, self.settings.command(), self.settings.mode)
                 error = UnrecordedRequest(text, SECRETS.scrub(why))
-            self.refusals.append(error)
         return error
 
     def refuse(self, error: ReplayError) -> ReplayError:

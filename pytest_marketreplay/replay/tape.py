@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,8 @@ class Tape:
         if known is None:
             known = Index(self._matcher_of(place.venue).of_head)
             try:
-                known.load(files.files_in(place.within(self.layers[layer])))
+                folder = os.path.join(self.layers[layer], *place)
+                known.load([os.path.join(folder, name) for name in files.names_in(folder)])
             except BaseException:
                 known.close()
                 raise

@@ -102,6 +102,13 @@ class Registry:
             for host in venue.hosts:
                 self._add(host.lower(), venue)
 
+    def with_host(self, host: str, venue: Venue) -> Registry:
+        """Return a registry that takes a host for a venue's; this one, which others may use too, stays as it is."""
+        out = copy.copy(self)
+        out.named, out._exact, out._patterns = dict(self.named), dict(self._exact), list(self._patterns)
+        out.name(host, venue)
+        return out
+
     def name(self, host: str, venue: Venue) -> None:
         """Take a host (or pattern) for a venue's, even on loopback."""
         self.named[host.lower()] = venue

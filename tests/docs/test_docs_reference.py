@@ -23,7 +23,7 @@ from pytest_marketreplay.config import EXHAUSTED, MODES, UNPLAYED, Settings
 from pytest_marketreplay.errors import MarketReplayError
 from pytest_marketreplay.intercept import failures
 from pytest_marketreplay.intercept.install import PATCHERS
-from pytest_marketreplay.plugin import play
+from pytest_marketreplay.plugin import choices, play
 from pytest_marketreplay.venues import binance, kraken
 from pytest_marketreplay.venues.registry import Hooks
 
@@ -89,7 +89,7 @@ def test_every_ini_key_is_in_the_page_with_its_default() -> None:
 def test_every_argument_of_the_marker_is_in_the_page_with_its_default() -> None:
     """So are those of `use_cassette`, which have the same names."""
     rows = {row[0]: row[1] for row in tables(_OPTIONS, "argument", "default") if row[0] != "*cassettes"}
-    assert tuple(rows) == play._ARGUMENTS
+    assert tuple(rows) == choices.ARGUMENTS
     settings = Settings()
     for name in ("mode", "exhausted"):
         assert rows[name] == getattr(settings, name)
@@ -153,7 +153,16 @@ def test_everything_that_the_pages_say_of_a_session_exists(tmp_path: Path) -> No
 
 def test_the_page_of_errors_draws_the_tree_of_the_code() -> None:
     """Every class that this package raises on purpose, below its parent."""
-    for module in ("cli", "demo", "bridge.importing", "intercept.install", "plugin.play", "exchange.server"):
+    modules = (
+        "cli",
+        "demo",
+        "bridge.importing",
+        "intercept.install",
+        "plugin.choices",
+        "plugin.play",
+        "exchange.server",
+    )
+    for module in modules:
         __import__(f"pytest_marketreplay.{module}")
     page = (_DOCS / "reference" / "errors.md").read_text(encoding="utf-8")
     tree = next(block.text for block in doc_blocks.blocks(_DOCS / "reference" / "errors.md") if "──" in block.text)

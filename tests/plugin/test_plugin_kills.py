@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import LIGHT, QUIET, loading
+from inner_suite import LIGHT, QUIET, loading
 
 from pytest_marketreplay.cassette import files, reader
 from pytest_marketreplay.replay import replace

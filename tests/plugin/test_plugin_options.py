@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 
 import pytest
-from conftest import QUIET, installed_plugin
+from inner_suite import QUIET, installed_plugin
 
 SHOW = """
 @pytest.mark.marketreplay{arguments}
