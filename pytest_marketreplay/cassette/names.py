@@ -15,6 +15,7 @@ ALL = "_all"
 """The symbol folder of an answer that belongs to no single symbol."""
 
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.")
+_TEST = re.compile(r"[A-Za-z0-9_\[\]-]{1,200}")  # most names of tests: nothing to escape, and a tenth of the time
 _ROOT = "%2F"
 _LONGEST = 200
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")
@@ -82,6 +83,8 @@ def venue_folder(venue: str) -> str:
 
 def cassette_folder(name: str) -> str:
     """Return the folder of a test's name; `[` and `]` stay, so that parametrised tests can be read."""
+    if _TEST.fullmatch(name) and not _RESERVED.match(name):
+        return name
     return _escape(name, _PLAIN | frozenset(b"_[]")) or "%00"
 
 

@@ -103,11 +103,12 @@ class Patches:
             wanted = self._wanted[module] = tuple(self._patchers[module]())
         for owner, name, make in wanted:
             own = vars(owner).get(name, _MISSING)
-            before, ours, theirs = self._beneath.pop((id(owner), name), (None, _MISSING, _MISSING))
-            if ours is not _MISSING and own in (ours, theirs):
-                # ours is still there, alone again or under theirs: a second one on top would record everything twice
-                self._set.append((owner, name, before, ours))
-                continue
+            if self._beneath:
+                before, ours, theirs = self._beneath.pop((id(owner), name), (None, _MISSING, _MISSING))
+                if ours is not _MISSING and own in (ours, theirs):
+                    # ours is still there, alone again or under theirs: a second on top would record everything twice
+                    self._set.append((owner, name, before, ours))
+                    continue
             original = getattr(owner, name, _MISSING)
             if original is _MISSING:
                 raise Unpatchable(owner, name)

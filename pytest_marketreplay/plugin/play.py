@@ -103,9 +103,13 @@ class Play:
         self._told = 0
         self._blocks: list[Session] = []
         self._hosts: dict[str, str] = {}
-        self.replay = MarketReplay(self)
         self._context = playing(session)
         self._context.__enter__()
+
+    @property
+    def replay(self) -> MarketReplay:
+        """What the test sees; made when it asks, so that a play is no cycle that waits for the garbage collector."""
+        return MarketReplay(self)
 
     def judge(self) -> None:
         """Raise what the test swallowed, and tell what it left unplayed. Raises ReplayError, pytest's Failed."""

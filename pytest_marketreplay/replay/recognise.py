@@ -23,7 +23,15 @@ _LONGEST_KNOWN = 4096
 _MASK = 4095
 
 
-_MATCHERS: WeakKeyDictionary[Registry, dict[tuple[str, frozenset[str]], Matcher]] = WeakKeyDictionary()
+class _Shared:
+    """What all sessions of one registry know of names; a session of three requests would not earn it back."""
+
+    def __init__(self) -> None:
+        self.matchers: dict[tuple[str, frozenset[str]], Matcher] = {}
+        self.headers: dict[str, dict[str | bytes, bool]] = {}
+
+
+_SHARED: WeakKeyDictionary[Registry, _Shared] = WeakKeyDictionary()
 
 
 class Known(NamedTuple):
@@ -43,12 +51,13 @@ class Recogniser:
 
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self.registry, self._settings = registry, settings
-        # shared by all sessions of a run: a matcher remembers what it knows of names
-        self._matchers = _MATCHERS.setdefault(registry, {})
+        shared = _SHARED.get(registry)
+        if shared is None:
+            shared = _SHARED[registry] = _Shared()
+        self._matchers, self._headers = shared.matchers, shared.headers
         self._known: dict[tuple[str, str, bytes | None], Known | None] = {}
         self._seen = bytearray(_MASK + 1)
         self._hosts: dict[str, tuple[bool, Venue, Matcher]] = {}
-        self._headers: dict[str, dict[str | bytes, bool]] = {}
         self._lock = threading.Lock()
 
     def recognise(self, method: str, url: str, body: bytes | str | None, *, unread: bool) -> Known | None:

@@ -47,8 +47,7 @@ def staging(cassette: Path) -> Path:
 def finish(cassette: Path) -> None:
     """Carry out plans that a process left behind when it died."""
     try:
-        with os.scandir(cassette) as entries:
-            left = [entry.path for entry in entries if entry.name.startswith(PREFIX)]
+        left = [os.path.join(cassette, name) for name in os.listdir(cassette) if name.startswith(PREFIX)]
     except (FileNotFoundError, NotADirectoryError):
         return
     for path in left:
