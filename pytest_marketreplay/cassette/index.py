@@ -120,6 +120,8 @@ class Index:
         line = self._read(slot)
         body = self._body[slot]
         try:
+            if len(line) != self._length[slot]:  # cut off since: what is left would play as a shorter body
+                raise ValueError("the file was cut off while it was played")
             if body < 0:
                 whole = entries.read_trusted(line)
                 return whole.meta, whole.body()

@@ -204,6 +204,18 @@ SECRETS = Secrets()
 """Of this process: reports and error texts of every test are cleaned of them."""
 
 
+_IN_TEXT = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r'(\bname=")([^"\r\n]+)("[^\r\n]*(?:\r?\n[^\r\n]+)*\r?\n\r?\n)([\s\S]+?(?=\r?\n--))',  # multipart
+        r'(")([\w.-]+)("\s*:\s*")((?:[^"\\]|\\.)+)',  # JSON with NaN in it, lines of JSON
+        r'(")([\w.-]+)("\s*:\s*)([^\s",{}\[\]]+)',
+        r"(<)([\w.:-]+)([^<>]*>)([^<\s][^<]*)",  # XML
+        r"()(?<![\w.-])([\w.-]+)(\s*=\s*[\"']?)([^\s\"'&;<>]+)",
+    )
+)
+
+
 class Rules:
     """What one venue says of secrets, on top of what looks like one. Names are compared without case."""
 
@@ -234,7 +246,31 @@ class Rules:
 
     def redact_params(self, params: Params, found: list[str] | None = None) -> Params:
         """Return parameters with placeholders for secrets; the values themselves go into `found`."""
-        return tuple((name, self._redact(name, value, found)) for name, value in params)
+        return tuple(
+            (
+                name,
+                self.redact_text(value, found)
+                if name == WHOLE and isinstance(value, str)
+                else self._redact(name, value, found),
+            )
+            for name, value in params
+        )
+
+    def redact_text(self, text: str, found: list[str] | None = None) -> str:
+        """Return a body without names (multipart, XML, what is almost JSON) without the secrets that a name betrays."""
+
+        def value(match: re.Match[str]) -> str:
+            before, name, between, secret = match.groups()
+            kind = self.kind(name)
+            if kind is None or secret.startswith(PLACEHOLDER):
+                return match[0]
+            if found is not None:
+                found.append(secret)
+            return before + name + between + placeholder(secret, kind)
+
+        for pattern in _IN_TEXT:
+            text = pattern.sub(value, text)
+        return text
 
     def _redact(self, name: str, value: Any, found: list[str] | None, above: str | None = None) -> Any:
         """Redact one value; `above` is the kind of the object that holds it: all of `"credentials": {...}` goes."""

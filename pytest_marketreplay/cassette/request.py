@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote_plus, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urlsplit
 
 import orjson
 
@@ -38,6 +39,8 @@ class Asked(NamedTuple):
     body_kind: str | None = None
     """form, json, text, base64, or `unread` for a stream that cannot be read without spending it."""
     userinfo: str = ""
+    path_secrets: tuple[str, ...] = ()
+    """Tokens that stood in the path, which has a placeholder for each."""
 
 
 class _NotStandard(ValueError):
@@ -81,13 +84,21 @@ def query_pairs(query: str) -> list[tuple[str, str]]:
     if not query:
         return []
     if "%" in query or "+" in query:
-        return parse_qsl(query, keep_blank_values=True, max_num_fields=None)
+        return _pairs(query)
     pairs = []
     for part in query.split("&"):
         if part:
             name, _, value = part.partition("=")
             pairs.append((name, value))
     return pairs
+
+
+_LOOSE_FORM = re.compile(r"(?=[^=]*=)(?=[^&]*&)[^\s\"<>{}]+")
+
+
+def _pairs(text: str, *, strict: bool = False) -> list[tuple[str, str]]:
+    # `%FF` is no UTF-8; replaced by U+FFFD it would be the same as `%FE`
+    return parse_qsl(text, keep_blank_values=True, strict_parsing=strict, errors="backslashreplace")
 
 
 def _body_params(body: bytes, taken: list[tuple[str, str]]) -> tuple[list[tuple[str, Any]], str]:
@@ -105,15 +116,27 @@ def _body_params(body: bytes, taken: list[tuple[str, str]]) -> tuple[list[tuple[
         text = body.decode()
     except UnicodeDecodeError:
         return [(WHOLE, base64.b64encode(body).decode())], "base64"
-    try:
-        return list(parse_qsl(text, keep_blank_values=True, strict_parsing=True)), "form"
-    except ValueError:
+    if "\n" in text.strip():  # multipart has a `=` in it too
         return [(WHOLE, text)], "text"
+    try:
+        return _pairs(text, strict=True), "form"
+    except ValueError:
+        # a name without a value (`apiKey=x&flag`) is still a form, and what is secret in it is known by its name
+        return (_pairs(text), "form") if _LOOSE_FORM.fullmatch(text) else ([(WHOLE, text)], "text")
+
+
+_PLACEHOLDER = "REDACTED"
+_PATH_TOKEN = re.compile(
+    r"(?<=/bot)[0-9]{5,}(?::|%3A|%3a)[\w-]{20,}"  # Telegram
+    r"|(?<=/webhooks/)[0-9]{10,}/[\w-]{30,}"  # Discord
+    r"|(?<=/services/)[A-Z0-9]{6,}/[A-Z0-9]{6,}/\w{16,}"  # Slack
+)
+_PLAYED_SECRET = re.compile(rf"(?<=/)(?:{_PLACEHOLDER})+R?E?D?A?C?T?E?(?=/|$)")
 
 
 @lru_cache(maxsize=1024)
-def _target(url: str) -> tuple[str, str, str, str]:
-    """Take the part of a URL before its query apart: scheme, host, path, user information."""
+def _target(url: str) -> tuple[str, str, str, str, tuple[str, ...]]:
+    """Take the part of a URL before its query apart: scheme, host, path, user information, secrets in the path."""
     parts = urlsplit(url)
     userinfo, _, netloc = parts.netloc.rpartition("@")
     host, _, port = netloc.partition("]")[2].partition(":") if netloc.startswith("[") else netloc.partition(":")
@@ -125,7 +148,20 @@ def _target(url: str) -> tuple[str, str, str, str]:
     path = parts.path or "/"
     if not path.isascii() or not path.isprintable() or " " in path:
         path = quote(path, safe="/%:@!$&'()*+,;=~-._", errors="surrogatepass")
-    return parts.scheme, host, path, unquote_plus(userinfo)
+    tokens = tuple(_PATH_TOKEN.findall(path))
+    for token in tokens:
+        path = path.replace(token, _PLACEHOLDER)
+    if (
+        _PLACEHOLDER in path
+    ):  # a listen key that was played has the length of the real one, and stands in no folder name
+        path = _PLAYED_SECRET.sub(_PLACEHOLDER, path)
+    return (
+        parts.scheme,
+        host,
+        path,
+        unquote_plus(userinfo),
+        (*tokens, *(unquote(token) for token in tokens if "%" in token)),
+    )
 
 
 def parse(method: str, url: str, body: bytes | str | None = None, *, unread: bool = False) -> Asked:
@@ -134,7 +170,7 @@ def parse(method: str, url: str, body: bytes | str | None = None, *, unread: boo
     `unread` says that there is a body which is a stream; it cannot be part of a match.
     """
     target, _, query = url.partition("?")
-    scheme, host, path, userinfo = _target(target)
+    scheme, host, path, userinfo, tokens = _target(target)
     if "#" in url:
         query = "" if "#" in target else query.partition("#")[0]
     pairs: list[tuple[str, Any]] = list(query_pairs(query))
@@ -145,7 +181,7 @@ def parse(method: str, url: str, body: bytes | str | None = None, *, unread: boo
         pairs += more
     elif unread:
         kind = "unread"
-    return Asked(method.upper(), scheme, host, path, tuple(pairs), kind, userinfo)
+    return Asked(method.upper(), scheme, host, path, tuple(pairs), kind, userinfo, tokens)
 
 
 def params_object(params: Params) -> dict[str, Any]:

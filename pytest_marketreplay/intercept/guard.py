@@ -32,6 +32,9 @@ _opened: WeakKeyDictionary[Session, set[str]] = WeakKeyDictionary()
 """The addresses that open names were resolved to: a client connects to the address, not to the name."""
 
 
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
 def _text(host: Any) -> str:
     return host.decode("ascii", "replace") if isinstance(host, bytes | bytearray) else str(host)
 
@@ -45,7 +48,11 @@ def _is_open(session: Session, host: str, port: Any) -> bool:
     with_port = f"{bracketed}:{port}" if port else bracketed
     if session.registry.is_named(with_port.lower()) or session.registry.is_named(host.lower()):
         return False
-    if is_loopback(host) or session.allows(with_port) or session.allows(host):
+    loopback = is_loopback(host)
+    # `localhost:8080 = binance` is connected to as 127.0.0.1:8080
+    if loopback and any(session.registry.is_named(f"{other}:{port}") for other in _LOOPBACK_NAMES):
+        return False
+    if loopback or session.allows(with_port) or session.allows(host):
         return True
     return host in _opened.get(session, ())
 

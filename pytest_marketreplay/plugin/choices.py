@@ -95,7 +95,8 @@ class Choices:
     def own_cassette(self, item: pytest.Item) -> Path:
         """Return the folder of a test's own cassette: `<marketreplay_dir>/<module path>/<class and test name>`."""
         file, *rest = item.nodeid.split("::", 1)
-        test = ".".join((rest[0] if rest else item.name).split("::"))
+        test, bracket, parameters = (rest[0] if rest else item.name).partition("[")
+        test = test.replace("::", ".") + bracket + parameters  # a parameter `a::b` is not the parameter `a.b`
         return self.module_folder(file) / names.cassette_folder(test)
 
     def module_folder(self, file: str) -> Path:

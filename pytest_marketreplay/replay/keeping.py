@@ -30,6 +30,7 @@ def request_secrets(venue: Venue, asked: Asked, headers: Pairs) -> tuple[list[st
 def url_secrets(venue: Venue, asked: Asked) -> list[str]:
     """Return the secrets in a request's URL and body."""
     found = [asked.userinfo, *asked.userinfo.split(":", 1)] if asked.userinfo else []
+    found += asked.path_secrets
     venue.rules.redact_params(asked.params, found)
     return found
 

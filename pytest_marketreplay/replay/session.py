@@ -11,7 +11,13 @@ from pytest_marketreplay.cassette.files import Place
 from pytest_marketreplay.cassette.redaction import SECRETS
 from pytest_marketreplay.cassette.writer import Recording
 from pytest_marketreplay.config import Settings
-from pytest_marketreplay.errors import MarketReplayError, RecordingExhausted, ReplayError, UnrecordedRequest
+from pytest_marketreplay.errors import (
+    MarketReplayError,
+    RecordingError,
+    RecordingExhausted,
+    ReplayError,
+    UnrecordedRequest,
+)
 from pytest_marketreplay.replay import explain, replace
 from pytest_marketreplay.replay.answer import Answer
 from pytest_marketreplay.replay.live import Live
@@ -166,19 +172,31 @@ class Session:
                 root = target
                 if self.settings.mode in ("all", "rewrite"):
                     self._run.files_at_start(target)
-                    root = self._staged[target] = replace.staging(target)
+                    try:
+                        root = self._staged[target] = replace.staging(target)
+                    except OSError as error:  # a client would take it for a failure of the network
+                        raise self._lost(RecordingError(f"cannot record into {target}: {error}")) from error
                     self._replaced[target] = {}
                 recording = self._recordings[target] = Recording(root)
             return recording
 
     def keep(self, recording: Recording, place: Place, key: Key, line: bytes) -> None:
         """Write one line of a recording. Raises RecordingError."""
-        recording.append(place, line)
+        try:
+            recording.append(place, line)
+        except RecordingError as error:
+            raise self._lost(error) from error.__cause__
         with self._lock:
             self.recorded += 1
             for target, known in self._recordings.items():
                 if known is recording and target in self._replaced:
                     self._replaced[target].setdefault(place, set()).add(key)
+
+    def _lost(self, error: RecordingError) -> RecordingError:
+        """Remember that an answer was not recorded: the test must not pass, also where its code swallows the error."""
+        with self._lock:
+            self.refusals.append(error)
+        return error
 
     def unplayed(self) -> list[tuple[Path, int, str]]:
         """Return file, line and endpoint of what the first cassette holds and nobody asked for."""

@@ -67,7 +67,6 @@ def pytest_marketreplay_venues() -> list[Venue]:
                 "stream.binance.com:9443",
                 "data-stream.binance.vision",
                 "ws-api.binance.com",
-                "testnet.binance.vision",
             ),
             ("/api/v3", "/api/v1"),
         ),
@@ -76,7 +75,16 @@ def pytest_marketreplay_venues() -> list[Venue]:
         ),
         BinanceFamily(
             "binance_futures",
-            ("fapi.binance.com", "fstream.binance.com", "testnet.binancefuture.com", "demo-fapi.binance.com"),
+            ("fapi.binance.com", "fstream.binance.com"),
+            ("/fapi/v1",),
+        ),
+        # venues of their own: their prices are not those of the real markets, and must never play for them
+        BinanceFamily(
+            "binance_testnet", ("testnet.binance.vision", "*.testnet.binance.vision"), ("/api/v3", "/api/v1")
+        ),
+        BinanceFamily(
+            "binance_futures_testnet",
+            ("testnet.binancefuture.com", "stream.binancefuture.com", "demo-fapi.binance.com"),
             ("/fapi/v1",),
         ),
     ]
