@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from http.client import responses as _phrases
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 import orjson
@@ -177,6 +177,9 @@ def header_pairs(headers: dict[str, str | list[str]] | None) -> Headers:
 
 def header_object(pairs: Headers) -> dict[str, str | list[str]]:
     """Return pairs as they are stored: a repeated name has a list."""
+    plain = dict(pairs)
+    if len(plain) == len(pairs) and "".join(plain.values()).isascii():
+        return cast("dict[str, str | list[str]]", plain)  # as nearly always
     out: dict[str, str | list[str]] = {}
     for name, value in pairs:
         if not value.isascii():  # a byte that is not UTF-8 came as a lone surrogate, which JSON cannot hold

@@ -207,13 +207,16 @@ SECRETS = Secrets()
 _IN_TEXT = tuple(
     re.compile(pattern)
     for pattern in (
-        r'(\bname=")([^"\r\n]+)("[^\r\n]*(?:\r?\n[^\r\n]+)*\r?\n\r?\n)([\s\S]+?(?=\r?\n--))',  # multipart
         r'(")([\w.-]+)("\s*:\s*")((?:[^"\\]|\\.)+)',  # JSON with NaN in it, lines of JSON
         r'(")([\w.-]+)("\s*:\s*)([^\s",{}\[\]]+)',
         r"(<)([\w.:-]+)([^<>]*>)([^<\s][^<]*)",  # XML
         r"()(?<![\w.-])([\w.-]+)(\s*=\s*[\"']?)([^\s\"'&;<>]+)",
     )
 )
+
+
+_PART_NAME = re.compile(r'\bname="([^"\r\n]+)"')
+_BLANK_LINE = re.compile(r"\r?\n\r?\n")
 
 
 class Rules:
@@ -268,9 +271,25 @@ class Rules:
                 found.append(secret)
             return before + name + between + placeholder(secret, kind)
 
+        if text.startswith("--"):  # multipart: one part at a time, or a hostile body costs the square of its length
+            boundary = text.partition("\n")[0].rstrip("\r")
+            text = boundary.join(self._part(part, found) for part in text.split(boundary))
         for pattern in _IN_TEXT:
             text = pattern.sub(value, text)
         return text
+
+    def _part(self, part: str, found: list[str] | None) -> str:
+        """Return one part of a multipart body, with a placeholder where its name is a secret's."""
+        blank, name = _BLANK_LINE.search(part), _PART_NAME.search(part)
+        if blank is None or name is None or name.end() > blank.start() or (kind := self.kind(name[1])) is None:
+            return part
+        secret = part[blank.end() :].rstrip("\r\n")
+        if not secret or secret.startswith(PLACEHOLDER):
+            return part
+        if found is not None:
+            found.append(secret)
+        end = blank.end() + len(secret)
+        return part[: blank.end()] + placeholder(secret, kind) + part[end:]
 
     def _redact(self, name: str, value: Any, found: list[str] | None, above: str | None = None) -> Any:
         """Redact one value; `above` is the kind of the object that holds it: all of `"credentials": {...}` goes."""

@@ -14,7 +14,7 @@ from pytest_marketreplay.cassette import files, names, reader
 from pytest_marketreplay.cassette.entry import Entry
 from pytest_marketreplay.cassette.files import Place
 from pytest_marketreplay.cassette.reader import Damage
-from pytest_marketreplay.errors import CassetteNotFound
+from pytest_marketreplay.errors import CassetteNotFound, UsageMistake
 from pytest_marketreplay.venues.registry import Registry
 
 
@@ -75,7 +75,12 @@ class Checked:
 
 
 def cassettes(root: Path) -> list[Path]:
-    """Return the cassettes at or below a folder, sorted; raises CassetteNotFound where there is none."""
+    """Return the cassettes at or below a folder, sorted; a file is its own.
+
+    Raises CassetteNotFound where there is none, UsageMistake for a file that is none of a cassette: `repair` would empty it.
+    """
+    if root.is_file() and names.file_order(root.name) is None:
+        raise UsageMistake(f"{root} is no file of a cassette: their names end in .jsonl, .jsonl.zst or .jsonl.gz")
     found = [root] if root.is_file() or files.exists(root) else []
     if root.is_dir():
         found += sorted({file.parents[3] for file in root.rglob("*.jsonl*") if _is_recorded(root, file)} - {root})

@@ -22,7 +22,7 @@ from pytest_marketreplay.intercept.aiohttp_failures import (
     failure_name,
 )
 from pytest_marketreplay.intercept.guard import check_address
-from pytest_marketreplay.intercept.headers import header_bytes, header_text, stored_headers
+from pytest_marketreplay.intercept.headers import header_bytes, header_name, stored_headers
 from pytest_marketreplay.intercept.patches import Patch
 from pytest_marketreplay.replay.answer import Answer
 from pytest_marketreplay.replay.current import current
@@ -322,7 +322,7 @@ class _Recorder:
         return response
 
     def _keep(self, live: Live, response: Any, body: bytes, error: str | None) -> None:
-        pairs = [(header_text(name), header_text(value)) for name, value in response.raw_headers]
+        pairs = [(header_name(name), value.decode("latin-1")) for name, value in response.raw_headers]
         encoding = response.headers.get("Content-Encoding", "").lower()
         decompressed = body and self._decompressed and encoding in _encodings()
         kept, stored, undone = stored_headers(pairs, body, body if decompressed else None)

@@ -6,12 +6,20 @@ character and the bytes come back exactly, whichever client records and whicheve
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from pytest_marketreplay.cassette.entry import Headers
 
 
 def header_text(raw: bytes) -> str:
     """Return the text under which a header's bytes are stored."""
     return raw.decode("latin-1")
+
+
+@lru_cache(maxsize=512)
+def header_name(raw: bytes) -> str:
+    """Return the text of a header's name; the same twenty come with every answer."""
+    return header_text(raw)
 
 
 def header_bytes(text: str) -> bytes:

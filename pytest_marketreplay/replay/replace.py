@@ -20,7 +20,7 @@ from pathlib import Path
 from pytest_marketreplay.cassette import files, reader
 from pytest_marketreplay.cassette.entry import Head
 from pytest_marketreplay.cassette.files import Place
-from pytest_marketreplay.cassette.writer import make_folder, prune
+from pytest_marketreplay.cassette.writer import end_torn_line, make_folder, prune
 
 PREFIX = ".recording-"
 _PLAN = "plan.json"
@@ -110,6 +110,8 @@ def commit(
 def _without(old: Path, gone: set[Hashable], key_of: Callable[[Head], Hashable], out: Path) -> int | None:
     """Write a file without the answers to some requests; returns how many lines stay, None: all of them."""
     stay = dropped = 0
+    if old.suffix not in files.SEALED:
+        end_torn_line(old)  # the torn bytes are kept aside, in a file of their own
     with out.open("wb") as new:
         for line, head in reader.heads(old):
             if head.meta.dir is None and key_of(head) in gone:

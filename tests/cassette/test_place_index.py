@@ -130,3 +130,15 @@ def test_a_file_that_changed_since_it_was_indexed_is_damage_not_another_answer(t
     with pytest.raises(DamagedCassette):
         index.answer(0)
     index.close()
+
+
+def test_a_file_that_is_cut_off_while_it_is_played_is_damage_not_a_shorter_body(tmp_path):
+    path = tmp_path / "2025-10-02T10-00-00.jsonl"
+    whole = entries.write_line(1, "/a", b"{}", Meta(), Payload(b'{"price":"4.00000000"}'))
+    path.write_bytes(whole)
+    index = Index(key_of)
+    index.load([path])
+    os.truncate(path, len(whole) - 8)
+    with pytest.raises(DamagedCassette, match="line 1"):
+        index.answer(0)
+    index.close()

@@ -313,3 +313,49 @@ def test_a_doubtful_parameter_of_a_url_is_told_apart():
     one, two = (redact_url(f"https://h/x?token={coin}", Rules(), found) for coin in ("BTC", "ETH"))
     assert one != two
     assert found == ["BTC", "ETH"]
+
+
+# ---------------------------------------------------------------- bodies without names, and paths
+
+HIDDEN = "TOP-SECRET-1234"
+NAMELESS = {
+    "multipart": f'--b\r\nContent-Disposition: form-data; name="api_secret"\r\n\r\n{HIDDEN}\r\n--b--\r\n',
+    "multipart with a type": f'--b\r\nContent-Disposition: form-data; name="apiKey"\r\nX: y\r\n\r\n{HIDDEN}\r\n--b--\r\n',
+    "a form with a flag": f"apiKey={HIDDEN}&flag",
+    "JSON with NaN": f'{{"apiKey":"{HIDDEN}","price":NaN}}',
+    "lines of JSON": f'{{"op":"login","apiKey":"{HIDDEN}"}}\n{{"op":"ping"}}\n',
+    "XML": f"<login><user>me</user><password>{HIDDEN}</password></login>",
+    "lines": f"user: me\npassword = {HIDDEN}\n",
+}
+
+
+@pytest.mark.parametrize("body", NAMELESS.values(), ids=NAMELESS)
+def test_a_secret_in_a_body_that_has_no_named_parameters_is_known_by_the_name_before_it(body):
+    found: list[str] = []
+    stored = Rules().redact_params(parse("POST", "https://api.example/x", body).params, found)
+    assert HIDDEN not in repr(stored)
+    assert PLACEHOLDER in repr(stored)
+    assert found == [HIDDEN]
+    assert Rules().redact_params(stored) == stored
+
+
+def test_a_body_without_names_and_secrets_stays_as_it_was_sent():
+    body = '--b\r\nContent-Disposition: form-data; name="symbol"\r\n\r\nBTCUSDT\r\n--b--\r\n{"price":NaN}<a>1</a>'
+    assert Rules().redact_text(body) == body
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "stored"),
+    [
+        ("/bot12345:AAHdqTcvCH1vGWJxfSeofSAs/send", "12345:AAHdqTcvCH1vGWJxfSeofSAs", "/botREDACTED/send"),
+        ("/bot12345%3AAAHdqTcvCH1vGWJxfSeofSAs/send", "12345:AAHdqTcvCH1vGWJxfSeofSAs", "/botREDACTED/send"),
+        ("/api/webhooks/1234567890/" + "x" * 40, "1234567890/" + "x" * 40, "/api/webhooks/REDACTED"),
+        ("/services/T0000000/B0000000/" + "x" * 24, "T0000000/B0000000/" + "x" * 24, "/services/REDACTED"),
+        ("/api/v3/depth", None, "/api/v3/depth"),
+        ("/ws/REDACTEDREDACTEDREDA/x", None, "/ws/REDACTED/x"),
+    ],
+)
+def test_a_token_in_a_path_names_no_folder(path, token, stored):
+    asked = parse("GET", f"https://api.example{path}")
+    assert asked.path == stored
+    assert token is None or token in asked.path_secrets

@@ -198,3 +198,13 @@ def test_the_demo_records_replays_and_keeps_its_cassette(tmp_path: Path) -> None
 def test_the_demo_leaves_nothing_behind(tmp_path: Path) -> None:
     assert marketreplay("demo", cwd=tmp_path).returncode == 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["check", "repair"])
+def test_a_file_that_is_none_of_a_cassette_is_left_alone(command, tmp_path):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("precious\n")
+    result = marketreplay("cassette", command, notes)
+    assert result.returncode == 2
+    assert b"no file of a cassette" in result.stderr
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["precious\n"]

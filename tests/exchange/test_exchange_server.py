@@ -183,9 +183,7 @@ def test_nothing_is_left_open_at_the_end_of_the_process() -> None:
         "gc.collect()\n"
         "assert threading.active_count() == 1, threading.enumerate()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-c", code], check=True, timeout=60, capture_output=True
-    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60, capture_output=True)
     assert (done.stdout, done.stderr) == (b"", b"")
 
 

@@ -236,3 +236,12 @@ def test_a_connection_of_another_thread_is_left_alone(folder: Path) -> None:
                 assert session.refusals == []
             thread.join()
             assert server.recv(20) == b"still here"
+
+
+@pytest.mark.parametrize("named", ["localhost", "127.0.0.1"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_venue_on_loopback_is_refused_by_whatever_name_it_is_reached(named: str, host: str, folder: Path) -> None:
+    with listening(socket.AF_INET, ("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(NetworkRefused), use_cassette(folder, hosts={f"{named}:{port}": "binance"}):
+            http.client.HTTPConnection(host, port, timeout=5).request("GET", "/")

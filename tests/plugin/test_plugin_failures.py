@@ -183,3 +183,22 @@ def test_a_damaged_cassette_fails_with_file_line_and_cure(suite):
     result = suite.run()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([f"*DamagedCassette: *{file.name}, line 1*marketreplay cassette check*"])
+
+
+@pytest.mark.parametrize("mode", ["once", "new_episodes", "all", "rewrite"])
+def test_a_recording_that_cannot_be_written_fails_the_test_also_where_its_code_swallows_the_error(suite, mode):
+    (suite.path / "in_the_way").write_text("a file, no folder")
+    suite.tests(
+        """
+        @pytest.mark.marketreplay("in_the_way/cassette")
+        def test_swallows():
+            try:
+                depth()
+            except Exception:
+                pass
+        """
+    )
+    suite.ini("marketreplay_dir = .")
+    result = suite.run(f"--record-mode={mode}")
+    assert result.parseoutcomes().get("passed") is None
+    result.stdout.fnmatch_lines(["*RecordingError: cannot record into*"])

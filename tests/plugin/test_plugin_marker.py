@@ -305,3 +305,15 @@ def test_unplayed_answers_can_be_ignored_warned_of_and_failed_on(suite, value, o
     """)
     result = suite.run()
     result.assert_outcomes(passed=1)
+
+
+def test_parameters_that_differ_only_by_colons_do_not_share_a_cassette(suite):
+    suite.tests(
+        """
+        @pytest.mark.marketreplay
+        @pytest.mark.parametrize("name", ["a::b", "a.b"])
+        def test_it(name, market_replay):
+            assert market_replay.cassettes[0].name == {"a::b": "test_it[a%3A%3Ab]", "a.b": "test_it[a.b]"}[name]
+        """
+    )
+    suite.run().assert_outcomes(passed=2)

@@ -386,3 +386,14 @@ def test_commits_of_several_threads_lose_nothing(tmp_path):
     expected = AFTER["all"] - NEW + Counter({("BTCUSDT", f"/w{worker}", "new"): 1 for worker in range(4)})
     assert state(tmp_path) == expected
     assert is_clean(tmp_path)
+
+
+def test_the_bytes_of_a_torn_line_are_kept_aside_when_its_file_is_written_anew(tmp_path):
+    path = write(tmp_path, BTC, f"{STEM}.jsonl", ("a", "old"), ("b", "old"))
+    with path.open("ab") as out:
+        out.write(b'{"timestamp":1,"endp')
+    staged = replace.staging(tmp_path)
+    write(staged, BTC, f"{STEM}.jsonl", ("a", "new"))
+    replace.commit(tmp_path, staged, {BTC: {"/a"}}, [str(path.relative_to(tmp_path))], key_of)
+    assert state(tmp_path) == Counter({("BTCUSDT", "/a", "new"): 1, ("BTCUSDT", "/b", "old"): 1})
+    assert path.with_name(path.name + ".torn").read_bytes() == b'{"timestamp":1,"endp\n'

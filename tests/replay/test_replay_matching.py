@@ -242,3 +242,27 @@ def test_a_body_without_names_is_told_as_the_body_and_shortened():
     assert show(*two) == "POST /x?'[2]'"
     assert show("GET", "/x", (("a", "\0[1]"), ("b", "2"))) == "GET /x?a=[1]&b=2"
     assert show("GET", "/x", ()) == "GET /x"
+
+
+def test_bytes_that_are_no_utf8_are_kept_apart():
+    first, second = (MATCHER.of_request(parse("GET", f"{HOST}/x?a={value}")) for value in ("%FF", "%FE"))
+    assert first != second
+
+
+@pytest.mark.parametrize("body", ["", '{"listenKey":"%s"}'])
+def test_a_listen_key_that_was_played_asks_what_the_real_one_asked(body):
+    venue = REGISTRY.venues["binance"]
+    matcher = Matcher(venue)
+    url = f"{HOST}/api/v3/userDataStream"
+    real, played = (
+        parse("PUT", url, body % key) if body else parse("PUT", f"{url}?listenKey={key}")
+        for key in ("pqia91ma19a5s61c", "REDACTEDREDACTED")
+    )
+    assert matcher.of_request(played) == matcher.of_head(recorded(real, venue))
+
+
+def test_a_body_without_names_is_found_again_although_a_secret_in_it_was_replaced():
+    asked = parse("POST", f"{HOST}/x", '{"apiKey":"TOP-SECRET-1234","price":NaN}')
+    assert MATCHER.secrets(asked) == ("TOP-SECRET-1234",)
+    assert MATCHER.of_head(recorded(asked)) == MATCHER.of_request(asked)
+    assert "TOP-SECRET" not in repr(MATCHER.of_request(asked))

@@ -178,3 +178,13 @@ def test_json_rpc_calls_match_without_their_number() -> None:
         )
     )
     assert one == other != different
+
+
+@pytest.mark.parametrize(
+    ("real", "test"),
+    [("api.binance.com", "testnet.binance.vision"), ("fapi.binance.com", "testnet.binancefuture.com")],
+)
+def test_a_test_network_is_another_venue_than_the_real_market(real, test):
+    registry = Registry()
+    assert registry.of(real).name != registry.of(test).name
+    assert type(registry.of(real)) is type(registry.of(test))
