@@ -170,13 +170,12 @@ def _make_handler_class() -> Any:
                 # a body that is stored still encoded (the client that recorded it could not undo it)
                 sink: Any = DeflateBuffer(stream, encoding) if encoding and auto_decompress else stream
                 if answer.body:
-                    # as a live parser feeds it; the Deflate buffer wants the size in aiohttp before 3.13
-                    sink.feed_data(answer.body) if sink is stream else _feed(sink, answer.body)
+                    sink.feed_data(answer.body, 0)  # the Deflate buffer wants a size, and does not use it
                 if answer.breaks_off:
                     payload.set_exception(body_failure(answer))
                 else:
                     sink.feed_eof()
-            _feed(self, (message, payload))
+            self.feed_data((message, payload), 0)
 
     return ReplayHandler
 
@@ -192,14 +191,6 @@ _WITHOUT_ZSTD = frozenset(("gzip", "deflate", "br"))
 _WITH_ZSTD = _WITHOUT_ZSTD | {"zstd"}
 
 
-def _feed(queue: Any, item: Any) -> None:
-    """Call `feed_data`, which lost its size in aiohttp 3.14."""
-    try:
-        queue.feed_data(item, 0)
-    except TypeError:
-        queue.feed_data(item)
-
-
 def _body(request: Any) -> tuple[bytes | None, bool]:
     """Return a request's body where it can be read without spending it, and whether there is one that cannot."""
     from aiohttp.payload import BytesPayload
@@ -209,8 +200,6 @@ def _body(request: Any) -> tuple[bytes | None, bool]:
         return bytes(body) or None, False
     if isinstance(body, BytesPayload):
         return bytes(body._value) or None, False
-    if isinstance(body, tuple) and not body:
-        return None, False
     return None, body is not None
 
 
@@ -299,9 +288,6 @@ class _Recorder:
         try:
             while chunk := await content.readany():
                 chunks.append(chunk)
-        except asyncio.CancelledError:
-            self.unfinished.append(lambda: self._keep(live, response, b"".join(chunks), failures.TIMEOUT))
-            raise
         except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, OSError) as error:
             broken = error
         body = b"".join(chunks)

@@ -186,7 +186,7 @@ def sockets() -> Iterable[Patch]:
     yield Patch(socket.socket, "sendto", _sendto)
     yield Patch(socket.socket, "send", _send)
     yield Patch(socket.socket, "sendall", _send)
-    if hasattr(socket.socket, "sendmsg"):
+    if hasattr(socket.socket, "sendmsg"):  # pragma: no branch - Windows has none
         yield Patch(socket.socket, "sendmsg", _sendmsg)
     # beneath socket.getaddrinfo, so that it holds where that was imported by name as well
     yield Patch(_socket, "getaddrinfo", _getaddrinfo)

@@ -38,9 +38,7 @@ def stored_headers(headers: Headers, body: bytes, decoded: bytes | None) -> tupl
     """
     if decoded is None:
         return headers, body, None
-    encoding = ", ".join(value for name, value in headers if name.lower() == "content-encoding") or None
-    if encoding is None:
-        return headers, decoded, None
+    encoding = ", ".join(value for name, value in headers if name.lower() == "content-encoding")
     kept = [
         (name, str(len(decoded)) if name.lower() == "content-length" else value)
         for name, value in headers

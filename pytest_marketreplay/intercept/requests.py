@@ -54,8 +54,7 @@ def _parts() -> Any:
             return "_answer" in self.__dict__ or super().closed
 
         def close(self) -> None:
-            if not self.closed:
-                super().close()
+            """Do nothing: it was read to its end."""
 
     class LazyHeaders(CaseInsensitiveDict[str]):
         """Headers that are put into their dictionary when somebody looks at them."""

@@ -96,9 +96,6 @@ class BrokenOff(io.RawIOBase):
         self._data = io.BytesIO(data)
         self._error = error
 
-    def readable(self) -> bool:
-        return True
-
     def read(self, size: int | None = -1) -> bytes:
         if size is None or size < 0:
             raise self._error
@@ -107,10 +104,15 @@ class BrokenOff(io.RawIOBase):
             raise self._error
         return data
 
-    def readinto(self, buffer: Any) -> int:
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+    def read1(self, size: int = -1) -> bytes:
+        data = self._data.read(size)
+        if data or not size:
+            return data
+        if isinstance(self._error, http.client.IncompleteRead):
+            if self._error.expected is None:
+                raise replayed(http.client.IncompleteRead(b""))
+            return b""  # as `http.client` does for a body with a length; urllib3 knows that it is short
+        raise self._error
 
 
 def answer_body(answer: Answer) -> Any:

@@ -41,8 +41,7 @@ def enter(session: Session) -> None:
 def leave(session: Session, before: Session | None) -> None:
     """Take a session out of play again; `before` is what this context had."""
     with _lock:
-        if session in _stack:
-            _stack.remove(session)
+        _stack.remove(session)
     if SESSION.get() is session:
         SESSION.set(before)
 

@@ -18,7 +18,7 @@ from pytest_marketreplay.errors import (
     ReplayError,
     UnrecordedRequest,
 )
-from pytest_marketreplay.replay import explain, replace
+from pytest_marketreplay.replay import afterwards, explain, replace
 from pytest_marketreplay.replay.answer import Answer
 from pytest_marketreplay.replay.live import Live
 from pytest_marketreplay.replay.matching import Key, show
@@ -26,6 +26,8 @@ from pytest_marketreplay.replay.recognise import Known, Recogniser
 from pytest_marketreplay.replay.run import Run
 from pytest_marketreplay.replay.tape import Tape
 from pytest_marketreplay.venues.registry import Registry
+
+_MOST_LATE = 64
 
 
 class Session:
@@ -72,6 +74,8 @@ class Session:
         self.all_live = mode in ("all", "rewrite") or (mode == "once" and not self._run.existed(self.layers[0]))
         self.refuses = not (self.all_live or self.records_new)
         """Whether nothing may reach the network."""
+        self._early: set[str] = set()
+        self._late: dict[str, int] = {}
         self._staged: dict[Path, Path] = {}
         self._recordings: dict[Path, Recording] = {}
         self._replaced: dict[Path, dict[Place, set[Hashable]]] = {}
@@ -100,6 +104,8 @@ class Session:
         found, stored = self._recogniser.secrets(known, headers)
         if found:
             SECRETS.add(found)
+            if not self.refuses:
+                self._learn(found[len(known.secrets) :])
         reference = self.settings.reference
         target = self.layers[0]
         live = self.all_live
@@ -165,6 +171,21 @@ class Session:
 
     # ---------------------------------------------------------------- recording
 
+    def _learn(self, secrets: Iterable[str]) -> None:
+        """Note secrets of headers that come after something was recorded: it may hold them, as a login's answer does."""
+        with self._lock:
+            for secret in secrets:
+                if not self.recorded:
+                    self._early.add(secret)
+                elif secret not in self._early:
+                    self._late[secret] = self._late.get(secret, 0) + 1
+
+    def _late_secrets(self) -> list[str]:
+        """Return what was learnt late; of many, what came again: the others are signatures of one request."""
+        if len(self._late) <= _MOST_LATE:
+            return list(self._late)
+        return [secret for secret, times in self._late.items() if times > 1][-_MOST_LATE:]
+
     def _recording(self, target: Path) -> Recording:
         with self._lock:
             recording = self._recordings.get(target)
@@ -217,6 +238,8 @@ class Session:
         for target, recording in self._recordings.items():
             recording.close()
             staged = self._staged.get(target)
+            if keep and self._late:
+                afterwards.scrub_recording(recording.written, self._late_secrets())
             if not keep:
                 discarded += recording.discard()
             elif staged is not None:

@@ -29,17 +29,17 @@ class Hooks:
     @hookspec
     def pytest_marketreplay_venues(self) -> Iterable[Venue]:
         """Return venues to add; one with the name of a built-in venue takes its place."""
-        return ()  # pluggy calls implementations, never the specification
+        return ()  # pragma: no cover - pluggy calls implementations, never the specification
 
     @hookspec
     def pytest_marketreplay_ignore_params(self, venue: str, endpoint: str) -> Iterable[str]:
         """Return names of parameters to leave out of a match, for one venue and endpoint."""
-        return ()
+        return ()  # pragma: no cover - as above
 
     @hookspec
     def pytest_marketreplay_secret_params(self, venue: str) -> Iterable[str]:
         """Return names of parameters and headers to redact, on top of the venue's own."""
-        return ()
+        return ()  # pragma: no cover - as above
 
 
 @lru_cache(maxsize=1)

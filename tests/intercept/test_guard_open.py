@@ -245,3 +245,76 @@ def test_a_venue_on_loopback_is_refused_by_whatever_name_it_is_reached(named: st
         port = listener.getsockname()[1]
         with pytest.raises(NetworkRefused), use_cassette(folder, hosts={f"{named}:{port}": "binance"}):
             http.client.HTTPConnection(host, port, timeout=5).request("GET", "/")
+
+
+def test_a_socket_that_is_no_network_stays_open(folder: Path) -> None:
+    """Netlink's addresses are tuples too: a process and its groups."""
+    if not hasattr(socket, "AF_NETLINK"):
+        pytest.skip("only Linux has netlink")
+    with use_cassette(folder) as session, socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as kernel:
+        kernel.connect((0, 0))
+        assert kernel.getpeername() == (0, 0)
+        assert session.refusals == []
+
+
+def test_sending_on_a_socket_that_is_not_connected_fails_by_itself(folder: Path) -> None:
+    with use_cassette(folder) as session, socket.socket() as alone:
+        with pytest.raises(OSError, match=r"not connected|[Bb]roken pipe"):
+            alone.send(b"x")
+        assert session.refusals == []
+
+
+def test_a_datagram_to_loopback_arrives(folder: Path) -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(10)
+        with use_cassette(folder):
+            sender.sendto(b"one", receiver.getsockname())
+            sender.sendmsg([b"two"], [], 0, receiver.getsockname())
+        assert [receiver.recv(9), receiver.recv(9)] == [b"one", b"two"]
+
+
+def test_the_numbers_of_an_address_are_no_look_up(folder: Path) -> None:
+    with use_cassette(folder) as session:
+        flags = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+        assert socket.getnameinfo((ADDRESS, 443), flags) == (ADDRESS, "443")
+        assert session.refusals == []
+
+
+def test_loopback_stays_open_in_uvloop(folder: Path) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> tuple[bytes, bytes, Any]:
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Future[bytes] = loop.create_future()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(await reader.readline())
+            await writer.drain()
+            writer.close()
+
+        class Receiver(asyncio.DatagramProtocol):
+            def datagram_received(self, data: bytes, addr: Any) -> None:
+                arrived.set_result(data)
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            reader, writer = await asyncio.open_connection("localhost", server.sockets[0].getsockname()[1])
+            writer.write(b"hello\n")
+            answer = await reader.readline()
+            writer.close()
+        receiver, _ = await loop.create_datagram_endpoint(Receiver, ("127.0.0.1", 0))
+        address = receiver.get_extra_info("sockname")
+        sender, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=address)
+        sender.sendto(b"datagram")
+        datagram = await asyncio.wait_for(arrived, 10)
+        sender.close()
+        receiver.close()
+        flags = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+        return answer, datagram, await loop.getnameinfo((ADDRESS, 443), flags)
+
+    with use_cassette(folder) as session, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(main()) == (b"hello\n", b"datagram", (ADDRESS, "443"))
+        assert session.refusals == []
