@@ -77,6 +77,8 @@ def failure_name(error: BaseException) -> str | None:
     """Name a failure of httpx' for storing; None where it is not one of the network's."""
     import httpx
 
+    if isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol | httpx.PoolTimeout):
+        return None  # the client's own: nothing went out
     causes: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and len(causes) < 10:

@@ -59,7 +59,7 @@ class Aiohttp:
 
     async def call(self, session: aiohttp.ClientSession, call: Call, site: Site) -> Seen:
         timeout = aiohttp.ClientTimeout(
-            total=call.total_timeout, sock_connect=call.connect_timeout or call.timeout, sock_read=call.timeout
+            total=call.total_timeout, sock_connect=call.connect_timeout or 10.0, sock_read=call.timeout
         )
         try:
             async with session.request(

@@ -49,7 +49,7 @@ class Requests:
                 data=dict(call.form) or body_of(call),
                 stream=call.read != "all",
                 allow_redirects=call.follow,
-                timeout=(call.connect_timeout or call.timeout, call.timeout),
+                timeout=(call.connect_timeout or 10.0, call.timeout),
                 **dict(call.options),
             )
             return self.seen(response, call) | {"cookie jar": dict(session.cookies)}
@@ -133,7 +133,7 @@ class Urllib3:
                 headers=dict(call.headers),
                 preload_content=call.read == "all",
                 redirect=call.follow,
-                timeout=urllib3.Timeout(connect=call.connect_timeout or call.timeout, read=call.timeout),
+                timeout=urllib3.Timeout(connect=call.connect_timeout or 10.0, read=call.timeout),
                 retries=retry if retry is not None else (_PLAIN if call.follow and call.method == "GET" else False),
                 **more,
                 **dict(call.options),
@@ -217,7 +217,7 @@ def build(call: Call, body: Any) -> dict[str, Any]:
         "json": call.json,
         "data": dict(call.form) or None,
         "content": body,
-        "timeout": httpx.Timeout(call.timeout, connect=call.connect_timeout or call.timeout),
+        "timeout": httpx.Timeout(call.timeout, connect=call.connect_timeout or 10.0),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from aiohttp import web
 from requests.adapters import HTTPAdapter
 
 from pytest_marketreplay.api import use_cassette
-from pytest_marketreplay.intercept.patches import Patch, Patches
 
 from .conftest import Open
 from .stage import full_backlog
@@ -217,24 +216,30 @@ def test_a_total_timeout_while_connecting_is_recorded_and_replayed(tmp_path: Pat
                 assert (session.recorded, session.replayed) == ((1, 0) if mode == "rewrite" else (0, 1))
 
 
-@pytest.mark.skipif(not hasattr(aiohttp, "UploadTracker"), reason="aiohttp before 3.14.2 does not count what is sent")
+@pytest.mark.skipif(not hasattr(aiohttp, "UploadTracker"), reason="an older aiohttp does not count what is sent")
 @pytest.mark.parametrize("mode", ["rewrite", "none"])
 def test_what_was_uploaded_is_counted_as_it_is_live(mode: str, wire: Wire, cassette: Open) -> None:
-    async def main() -> int:
-        tracker = aiohttp.UploadTracker()
+    async def main() -> list[int]:
+        tracker, counted = aiohttp.UploadTracker(), []
+
+        async def parts() -> AsyncIterator[bytes]:
+            for _ in range(3):
+                yield b"x" * 500
+                counted.append(tracker.bytes_written)
+
         async with (
             aiohttp.ClientSession() as session,
-            session.post(wire.url + "/book", data=b"x" * 1000, upload_tracker=tracker) as response,
+            session.post(wire.url + "/book", data=parts(), upload_tracker=tracker) as response,
         ):
             await response.read()
             await tracker.upload_complete
-            return tracker.bytes_written
+        return counted
 
     if mode == "none":
         with cassette("rewrite"):
             asyncio.run(main())
     with cassette(mode):
-        assert asyncio.run(main()) == 1000
+        assert asyncio.run(main()) == [500, 1000, 1500]
 
 
 def test_an_answer_with_more_header_names_than_are_remembered_has_them_all(
@@ -311,6 +316,19 @@ def test_a_header_that_comes_in_two_spellings_has_both_values(
             assert response.raw.headers.getlist("x-weight") == ["1", "2"]
 
 
+def test_a_header_that_was_written_by_hand_in_two_spellings_has_both_values(
+    wire: Wire, cassette: Open, tmp_path: Path
+) -> None:
+    with cassette("rewrite"):
+        by_requests(wire.url + "/book")
+    path = next(tmp_path.rglob("*.jsonl"))
+    line = json.loads(path.read_text())
+    line["meta"]["headers"] |= {"X-Weight": "1", "x-weight": "2"}
+    path.write_text(json.dumps(line) + "\n")
+    with cassette("none"), requests.Session() as session:
+        assert session.get(wire.url + "/book", timeout=10).headers["X-Weight"] == "1, 2"
+
+
 def test_a_tunnel_is_opened_when_the_request_does_go_out(wire: Wire, cassette: Open) -> None:
     """A replay never asks the proxy; a recording asks it for the tunnel, and fails as the client does live."""
     url = wire.url.replace("http:", "https:") + "/book"
@@ -361,43 +379,10 @@ def test_a_body_that_breaks_off_can_be_read_as_it_came(
             assert came == live[0] or path != "/half"
 
 
-class Client:
-    def ask(self) -> str:
-        return "live"
-
-
-def _late(name: str) -> Patches:
-    return Patches({name: lambda: [Patch(Client, "ask", lambda original: lambda self: "replayed")]})
-
-
-def test_a_client_whose_import_ends_after_the_session_is_not_patched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import importlib
-    import importlib.util
-
-    (tmp_path / "late_client.py").write_text("imported = True\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
-    patches = _late("late_client")
-    patches.install()
-    spec = importlib.util.find_spec("late_client")
-    patches.uninstall()
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.imported
-    assert (Client().ask(), patches.names()) == ("live", [])
-
-
-def test_a_client_that_is_not_installed_is_missing_as_without_a_session() -> None:
-    import importlib
-
-    patches = _late("client_that_nobody_installed")
-    patches.install()
-    try:
-        with pytest.raises(ModuleNotFoundError, match="client_that_nobody_installed"):
-            importlib.import_module("client_that_nobody_installed")
-    finally:
-        patches.uninstall()
+def test_what_never_left_the_client_is_no_failure_of_the_exchange(wire: Wire, cassette: Open) -> None:
+    with cassette("rewrite") as session, httpx.Client() as client:
+        with pytest.raises(httpx.LocalProtocolError):
+            client.get(wire.url, headers={"X-Broken": "two\nlines"})
+        with pytest.raises(httpx.UnsupportedProtocol):
+            client.get(f"ftp{wire.url.removeprefix('http')}")
+    assert session.recorded == 0

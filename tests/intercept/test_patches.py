@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -198,3 +201,35 @@ def test_importing_the_package_imports_no_client_and_patches_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def _late(name: str) -> Patches:
+    return Patches({name: lambda: [Patch(Client, "ask", replay)]})
+
+
+def test_a_client_whose_import_ends_after_the_session_is_not_patched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "late_client.py").write_text("imported = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    patches = _late("late_client")
+    patches.install()
+    spec = importlib.util.find_spec("late_client")
+    patches.uninstall()
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.imported
+    assert (Client().ask(), patches.names()) == ("live", [])
+
+
+def test_a_client_that_is_not_installed_is_missing_as_without_a_session() -> None:
+    patches = _late("client_that_nobody_installed")
+    patches.install()
+    try:
+        with pytest.raises(ModuleNotFoundError, match="client_that_nobody_installed"):
+            importlib.import_module("client_that_nobody_installed")
+    finally:
+        patches.uninstall()
