@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from pytest_marketreplay import use_cassette
+from pytest_marketreplay.replay.afterwards import scrub_recording
 
 TOKEN = 'tok"en/4f0e8d3e-0a4c6d7b1f22+é'
 
@@ -93,3 +94,10 @@ def test_signatures_that_come_once_do_not_make_the_end_long(tmp_path: Path, url:
             session.ask("GET", f"{url}/auth", headers=[("Authorization", "Bearer plain-4f0e8d3e0a4c6d7b1f22")])
     stored = b"".join(file.read_bytes() for file in (tmp_path / "c").rglob("*.jsonl"))
     assert b"plain-4f0e8d3e0a4c6d7b1f22" not in stored
+
+
+def test_a_late_secret_that_is_too_short_to_search_for_changes_no_file(tmp_path: Path) -> None:
+    file = tmp_path / "one.jsonl"
+    file.write_bytes(b'{"timestamp":1,"endpoint":"/x","params":{},"response":"abc"}\n')
+    assert scrub_recording([file], ["abc"]) == 0
+    assert b'"abc"' in file.read_bytes()
