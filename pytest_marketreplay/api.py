@@ -29,6 +29,19 @@ def playing(session: Session) -> Iterator[Session]:
 
 
 @contextmanager
+def closing(session: Session) -> Iterator[Session]:
+    """Play a session for a block and close it: what it recorded is kept where the block ends well and refused nothing."""
+    try:
+        with playing(session):
+            yield session
+        raise_refusals(session)
+    except BaseException:
+        session.close(keep=False)
+        raise
+    session.close()
+
+
+@contextmanager
 def use_cassette(
     *cassettes: str | os.PathLike[str],
     mode: str = "none",
@@ -47,8 +60,8 @@ def use_cassette(
     blocks.
 
     Raises UsageMistake for a wrong argument, UnrecordedRequest and NetworkRefused (out of the client's call, and again at
-    the end of the block where the code swallowed it), DamagedCassette, RecordingError. Where the block raises, what
-    `all` and `rewrite` recorded is dropped and the old recording stays.
+    the end of the block where the code swallowed it), DamagedCassette, RecordingError. Where the block raises, what it
+    recorded is dropped, and the old recording stays as it was.
     """
     if not cassettes:
         raise UsageMistake("use_cassette() needs the folder of a cassette, as in use_cassette('cassettes/btc_crash')")
@@ -62,14 +75,8 @@ def use_cassette(
     )
     registry = Registry(venues, settings.hosts)
     session = Session([Path(cassette) for cassette in cassettes], settings, registry=registry, run=run)
-    try:
-        with playing(session):
-            yield session
-        raise_refusals(session)
-    except BaseException:
-        session.close(keep=False)
-        raise
-    session.close()
+    with closing(session):
+        yield session
 
 
 def raise_refusals(session: Session) -> None:

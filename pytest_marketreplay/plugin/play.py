@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_marketreplay.api import playing, raise_refusals
+from pytest_marketreplay.api import closing, playing, raise_refusals
 from pytest_marketreplay.cassette import names
 from pytest_marketreplay.config import Settings
 from pytest_marketreplay.errors import MarketReplayError, ReplayError, UsageMistake
@@ -181,12 +181,12 @@ class Play:
                 torn_down.pop().__exit__(None, None, None)
 
         def enter() -> None:
-            torn_down.append(_closing(cassette("_teardown")))
+            torn_down.append(closing(cassette("_teardown")))
             torn_down[-1].__enter__()
 
         # finalisers run last in, first out: `enter`, then the fixture's own, then `leave`
         fixturedef.addfinalizer(leave)
-        with _closing(cassette("_fixture")):
+        with closing(cassette("_fixture")):
             yield
         fixturedef.addfinalizer(enter)
 
@@ -208,18 +208,6 @@ class Play:
             host = exchange.url(venue).partition("://")[2]
             self._hosts[host] = venue
             self.session.name_host(host, venue)
-
-
-@contextmanager
-def _closing(session: Session) -> Iterator[Session]:
-    try:
-        with playing(session):
-            yield session
-        raise_refusals(session)
-    except BaseException:
-        session.close(keep=False)
-        raise
-    session.close()
 
 
 def start(item: pytest.Item) -> Play:
