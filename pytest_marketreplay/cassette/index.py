@@ -74,6 +74,8 @@ class Index:
             stream = self._stream(number)
             latest = 0
             slots, key_of = self.slots, self._key_of
+            add_file, add_offset, add_length = self._file.append, self._offset.append, self._length.append
+            add_body, add_line, add_time = self._body.append, self._line.append, self._time.append
             for line, head in reader.heads(path, stream):
                 if head.meta.dir is not None:
                     continue
@@ -83,14 +85,15 @@ class Index:
                 # the last value may be another key's that merely ends in the same bytes
                 if not (data.endswith(raw + b"}") and data.endswith(_LAST, 0, body)):
                     body = -1
-                latest = max(latest, head.timestamp)
+                if head.timestamp > latest:
+                    latest = head.timestamp
                 slot = len(self._offset)
-                self._file.append(number)
-                self._offset.append(line.offset)
-                self._length.append(len(data))
-                self._body.append(body)
-                self._line.append(line.number)
-                self._time.append(latest)
+                add_file(number)
+                add_offset(line.offset)
+                add_length(len(data))
+                add_body(body)
+                add_line(line.number)
+                add_time(latest)
                 key = key_of(head)
                 known = slots.get(key)
                 if known is None:

@@ -80,10 +80,14 @@ class Matcher:
         """Return the key of a recorded entry."""
         params = head.params
         meta = head.meta
-        if meta.body is None and all(type(value) is str for value in params.values()):
-            pairs: Any = params.items()
-        else:
+        pairs: Any = params.items()
+        if meta.body is not None:
             pairs = stored_params(params, meta.body)
+        else:
+            for value in params.values():  # a loop: `all` over a generator takes three times as long, line by line
+                if type(value) is not str:
+                    pairs = stored_params(params, None)
+                    break
         endpoint = self.venue.endpoint(head.endpoint)
         return meta.method.upper(), endpoint, self._params(endpoint, pairs)
 
