@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -15,6 +16,8 @@ from .trades import Trade
 Kind = Literal["LIMIT", "LIMIT_MAKER", "MARKET"]
 Duration = Literal["GTC", "IOC", "FOK"]
 Reason = Literal["funds", "would take"]
+Execution = Literal["NEW", "TRADE", "CANCELED", "EXPIRED"]
+"""What can happen to an order, as execution reports name it."""
 
 _FEE_PER_MILLE = 1
 _FIRST_ORDER_ID = 12_000_000_001
@@ -83,7 +86,14 @@ class Account:
         self.balances = {asset: Balance(amount) for asset, amount in balances.items()}
         self.orders: dict[int, Order] = {}
         self.updated_ms = market.now_ms()
+        self._executions: list[Callable[[Order, Execution, Fill | None], None]] = []
+        self._movements: list[Callable[[Order], None]] = []
         market.after_step(self._settle)
+
+    def watch(self, executed: Callable[[Order, Execution, Fill | None], None], moved: Callable[[Order], None]) -> None:
+        """Have `executed` called for each thing that happens to an order, `moved` after its balances changed."""
+        self._executions.append(executed)
+        self._movements.append(moved)
 
     def place(
         self,
@@ -123,18 +133,18 @@ class Account:
             now_ms,
         )
         self.orders[order_id] = order
+        self._report(order, "NEW")
         if fillable and not (duration == "FOK" and fillable < quantity):
             for trade in self._market.take(symbol, buys, quantity, limit_tick):
                 self._book(order, trade, is_maker=False)
         left = quantity - order.executed
         if left and (kind == "MARKET" or duration != "GTC"):
             order.status = "EXPIRED"
+            self._report(order, "EXPIRED")
         elif left:
-            order.status = "PARTIALLY_FILLED" if order.executed else "NEW"
             self._hold(order, left)
-        else:
-            order.status = "FILLED"
         self.updated_ms = now_ms
+        self._moved(order)
         return order
 
     def cancel(self, order: Order) -> None:
@@ -142,6 +152,8 @@ class Account:
         self._release(order)
         order.status = "CANCELED"
         order.update_ms = self.updated_ms = self._market.now_ms()
+        self._report(order, "CANCELED")
+        self._moved(order)
 
     def open_orders(self, symbol: str | None = None) -> list[Order]:
         """List the open orders, oldest first, of one symbol or of all."""
@@ -179,8 +191,8 @@ class Account:
                 trade = self._market.meet(order.symbol, order.tick, left, order.buys)
                 self._release(order)
                 self._book(order, trade, is_maker=True)
-                order.status = "FILLED"
                 self.updated_ms = order.update_ms
+                self._moved(order)
 
     def _hold(self, order: Order, quantity: int) -> None:
         instrument = self._market.listings[order.symbol].instrument
@@ -209,7 +221,17 @@ class Account:
         order.executed += trade.quantity
         order.spent += value
         order.update_ms = trade.time_ms
+        order.status = "FILLED" if order.executed == order.quantity else "PARTIALLY_FILLED"
         order.fills.append(Fill(trade, commission, asset, is_maker))
+        self._report(order, "TRADE", order.fills[-1])
+
+    def _report(self, order: Order, execution: Execution, fill: Fill | None = None) -> None:
+        for call in self._executions:
+            call(order, execution, fill)
+
+    def _moved(self, order: Order) -> None:
+        for call in self._movements:
+            call(order)
 
     def _invented_id(self, order_id: int) -> str:
         return hashlib.sha256(f"{self._market.seed}/order/{order_id}".encode()).hexdigest()[:22]

@@ -14,9 +14,12 @@ from email.utils import formatdate
 from .account import Account
 from .binance_market import market_routes
 from .binance_rules import BinanceRefusal, Parameters, Route, error_body, html_answer
+from .binance_streams import BinanceStreams
 from .binance_trading import trading_routes
 from .limits import Limits, Verdict, WeightLimit
+from .listen_keys import ListenKeys
 from .market import Market
+from .streams import VenueStreams
 from .wire import Answer, Call, Failure, compact_json, without_parameter
 
 _KEY_FORMAT = re.compile(r"[A-Za-z0-9]{64}")
@@ -47,7 +50,9 @@ class BinanceSide:
         self._limits = limits
         self._real_time = real_time
         self._weight = WeightLimit(limits, real_time)
-        self._routes = {**market_routes(market, limits), **trading_routes(market, account)}
+        keys = ListenKeys(market.seed)
+        self._routes = {**market_routes(market, limits), **trading_routes(market, account, keys)}
+        self.streams: VenueStreams = BinanceStreams(market, account, keys, limits, real_time)
         self._paths = {path for _, path in self._routes}
         self._answers = 0
         self._orders: list[float] = []

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from .account import Fill, Order
+from .binance_reports import cancellation_id
 from .decimals import decimal_text
 from .instruments import Instrument
 
@@ -57,13 +56,12 @@ def order_row(instrument: Instrument, order: Order) -> dict[str, object]:
 
 def cancelled_row(instrument: Instrument, order: Order, client_id: str | None) -> dict[str, object]:
     """Give the answer to a cancellation, which has a client's id of its own."""
-    invented = hashlib.sha256(f"cancel/{order.client_id}".encode()).hexdigest()[:22]
     return {
         "symbol": order.symbol,
         "origClientOrderId": order.client_id,
         "orderId": order.id,
         "orderListId": -1,
-        "clientOrderId": client_id or invented,
+        "clientOrderId": client_id or cancellation_id(order),
         "transactTime": order.update_ms,
         **_amounts(instrument, order),
         "selfTradePreventionMode": "NONE",

@@ -6,7 +6,6 @@ documentation (rest-api.md); `capital/config/getall` is "All Coins' Information"
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import cast
 
@@ -15,6 +14,7 @@ from .binance_orders import cancelled_row, fill_row, order_row, placed_row
 from .binance_rules import BinanceRefusal, Parameters, Route, Routes
 from .decimals import decimal_text
 from .instruments import Instrument
+from .listen_keys import ListenKeys
 from .market import Market
 
 _FUNDS = "Account has insufficient balance for requested action."
@@ -27,9 +27,9 @@ _UNSUPPORTED = {
 }
 
 
-def trading_routes(market: Market, account: Account) -> Routes:
+def trading_routes(market: Market, account: Account, keys: ListenKeys) -> Routes:
     """Give the endpoints that need the account's key, most of them a signature too."""
-    desk = _Desk(market, account)
+    desk = _Desk(market, account, keys)
 
     def signed(run: Callable[[Parameters], object], weight: int) -> Route:
         return Route(run, weight, security="signed")
@@ -56,11 +56,10 @@ def trading_routes(market: Market, account: Account) -> Routes:
 
 
 class _Desk:
-    def __init__(self, market: Market, account: Account) -> None:
+    def __init__(self, market: Market, account: Account, keys: ListenKeys) -> None:
         self._market = market
         self._account = account
-        self._listen_key: str | None = None
-        self._streams = 0
+        self._keys = keys
 
     def _row(self, order: Order) -> object:
         return order_row(self._instrument(order.symbol), order)
@@ -238,17 +237,14 @@ class _Desk:
     # Listen keys
 
     def open_stream(self, _: Parameters) -> object:
-        if self._listen_key is None:  # an account has one stream: asking again gives the same key
-            self._streams += 1
-            self._listen_key = hashlib.sha256(f"{self._market.seed}/stream/{self._streams}".encode()).hexdigest()
-        return {"listenKey": self._listen_key}
+        return {"listenKey": self._keys.open()}
 
     def keep_stream(self, parameters: Parameters) -> object:
-        if parameters.mandatory("listenKey") != self._listen_key:
+        if parameters.mandatory("listenKey") != self._keys.current:
             raise BinanceRefusal(-1125, "This listenKey does not exist.")
         return {}
 
     def close_stream(self, parameters: Parameters) -> object:
         self.keep_stream(parameters)
-        self._listen_key = None
+        self._keys.close()
         return {}

@@ -17,8 +17,10 @@ from .account import Account
 from .kraken_market import public_methods
 from .kraken_private import is_order_call, private_methods
 from .kraken_rules import INVALID_ARGUMENTS, UNKNOWN_METHOD, Arguments, KrakenRefusal, Pairs
+from .kraken_streams import KrakenStreams
 from .limits import Counter, Limits
 from .market import Market
+from .streams import VenueStreams
 from .wire import Answer, Call, Failure, compact_json
 
 _PUBLIC, _PRIVATE = "/0/public/", "/0/private/"
@@ -44,6 +46,7 @@ class KrakenSide:
         pairs = Pairs(market)
         self._public = public_methods(market, pairs)
         self._private = private_methods(market, account, pairs)
+        self.streams: VenueStreams = KrakenStreams(market)
         self._public_calls = Counter(limits.kraken_public, limits.kraken_public_per_s, real_time)
         self._private_calls = Counter(limits.kraken_private, limits.kraken_private_per_s, real_time)
 

@@ -72,14 +72,14 @@ def _text(value: object) -> str:
 
 
 class Pairs:
-    """Find a pair by any of its names: `XXBTZUSD`, `XBTUSD`, `XBT/USD`."""
+    """Find a pair by any of its names: `XXBTZUSD`, `XBTUSD`, `XBT/USD`, `BTC/USD`."""
 
     def __init__(self, market: Market) -> None:
         self._market = market
         self._by_name: dict[str, str] = {}
         for symbol, listing in market.listings.items():
             instrument = listing.instrument
-            for name in (symbol, instrument.altname, instrument.wsname):
+            for name in (symbol, instrument.altname, instrument.wsname, modern_name(instrument)):
                 self._by_name[name] = symbol
 
     def find(self, name: str) -> Listing:
@@ -94,7 +94,7 @@ class Pairs:
     def each(self, names: str) -> list[tuple[str, Listing]]:
         """List pairs of a comma-separated text, or all, with the key that each has in the answer.
 
-        A pair that is asked for by its WebSocket name comes back under that name, else under its full name.
+        A pair that is asked for by a WebSocket name comes back under that name, else under its full name.
         """
         listings = self._market.listings
         if not names:
@@ -105,7 +105,12 @@ class Pairs:
 
 def result_key(asked: str, instrument: Instrument) -> str:
     """Give the key under which a pair stands in an answer."""
-    return asked if asked == instrument.wsname else instrument.symbol
+    return asked if asked in (instrument.wsname, modern_name(instrument)) else instrument.symbol
+
+
+def modern_name(instrument: Instrument) -> str:
+    """Give a pair's name in version 2 of the WebSocket, where bitcoin is BTC."""
+    return instrument.wsname.replace("XBT", "BTC")
 
 
 def find_asset(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 class Limits:
     """Set how much a client may ask; the defaults are what the venues document, Kraken's public one is wider.
 
-    Binance: "IP Limits" in the Spot REST API's general information. Kraken: "API Rate Limits" in its guides (private
+    Binance: "IP Limits" in the Spot REST API's general information, "WebSocket Limits" of its streams. Kraken: "API Rate Limits" in its guides (private
     calls of a Pro account: a counter to 20 that falls by 1 a second).
     """
 
@@ -21,6 +21,14 @@ class Limits:
     binance_ban_after: int = 5
     """Requests that are forgiven after the first 429 of a window; the next one is answered by a ban (418)."""
     binance_ban_s: int = 120
+    binance_messages_per_s: int = 5
+    """Pings, pongs and control messages that a WebSocket client may send in a second before it is disconnected."""
+    binance_streams: int = 1024
+    """Streams that one WebSocket connection may listen to."""
+    binance_ping_s: float = 20.0
+    """How often the server pings a WebSocket client, in seconds of real time."""
+    binance_pong_s: float = 60.0
+    """How long it waits for the answer before it disconnects."""
     kraken_public: int = 600
     kraken_public_per_s: float = 10.0
     kraken_private: int = 20

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 import orjson
+
+if TYPE_CHECKING:
+    from .streams import VenueStreams
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,9 @@ class Failure:
 
 class VenueSide(Protocol):
     """Answer calls as one venue does."""
+
+    streams: VenueStreams
+    """Its WebSocket side."""
 
     def answer(self, call: Call) -> Answer:
         """Answer one call."""

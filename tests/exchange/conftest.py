@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 import requests
+from websockets.sync.client import connect
 
 from pytest_marketreplay.exchange import SimulatedExchange
 
@@ -75,3 +79,45 @@ def kraken(exchange: SimulatedExchange) -> Iterator[RawVenue]:
     venue = RawVenue(exchange, "kraken")
     yield venue
     venue.session.close()
+
+
+class Ear:
+    """Listen to one venue on a WebSocket, and read exactly what it has sent."""
+
+    def __init__(self, exchange: SimulatedExchange, venue: str, path: str, stack: ExitStack, **options: Any) -> None:
+        self.exchange = exchange
+        self.venue = venue
+        self.connection = stack.enter_context(
+            connect(exchange.ws_url(venue) + path, max_queue=None, compression=None, **options)
+        )
+        self.number = exchange.streams(venue)[-1].number
+        self.frames: list[str] = []
+
+    def send(self, message: object) -> None:
+        self.connection.send(message if isinstance(message, str) else json.dumps(message))
+
+    def next(self) -> Any:
+        """Read one frame; it is there within seconds or never."""
+        self.frames.append(str(self.connection.recv(timeout=10)))
+        return json.loads(self.frames[-1])
+
+    def ask(self, message: object) -> Any:
+        """Send a message and read the next frame."""
+        self.send(message)
+        return self.next()
+
+    def all(self) -> list[Any]:
+        """Read every frame that the venue has queued by now."""
+        sent = next(each.frames for each in self.exchange.streams(self.venue) if each.number == self.number)
+        return [self.next() for _ in range(sent - len(self.frames))]
+
+
+@pytest.fixture
+def listen(exchange: SimulatedExchange) -> Iterator[Callable[..., Ear]]:
+    """Open connections to the exchange of the test, or to another one, and close them at its end."""
+    with ExitStack() as stack:
+
+        def open_ear(venue: str, path: str, of: SimulatedExchange | None = None, **options: Any) -> Ear:
+            return Ear(of or exchange, venue, path, stack, **options)
+
+        yield open_ear
