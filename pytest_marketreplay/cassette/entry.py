@@ -198,10 +198,15 @@ def write_line(timestamp_ms: int, endpoint: str, params: bytes, meta: Meta, payl
     """Return a whole line, line feed included. `params` is a JSON object, spliced as it is."""
     if payload.encoding != "json" or payload.space is not None:
         meta = msgspec.structs.replace(meta, encoding=payload.encoding, space=payload.space)
+    return splice(timestamp_ms, endpoint, params, _META.encode(meta), payload.fragment)
+
+
+def splice(timestamp_ms: int, endpoint: str, params: bytes, meta: bytes, response: bytes) -> bytes:
+    """Return a line, line feed included, of parts that are JSON already."""
     return b'{"timestamp":%d,"endpoint":%b,"params":%b,"meta":%b,"response":%b}\n' % (
         timestamp_ms,
         orjson.dumps(endpoint),
         params,
-        _META.encode(meta),
-        payload.fragment,
+        meta,
+        response,
     )

@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pytest_marketreplay.venues.profile import CLIENT_ORDER_IDS, VOLATILE, Venue
 from pytest_marketreplay.venues.registry import hookimpl
+
+if TYPE_CHECKING:
+    from pytest_marketreplay.market.decoding import Decoder
 
 _COMMON = {"XBT": "BTC", "XDG": "DOGE"}
 _FIAT = ("USD", "EUR", "GBP", "CAD", "JPY", "CHF", "AUD")
@@ -49,7 +52,7 @@ def _asset(name: str) -> str:
 
 @lru_cache(maxsize=4096)
 def pair_name(value: str) -> str | None:
-    """Return the common name of a pair: `XBTUSD`, `XXBTZUSD`, `XBT/USD`, `BTC/USD` -> `BTC-USD`; None for a list.
+    """Return the common name of a pair: `XBTUSD`, `XXBTZUSD`, `XBT/USD`, `BTC-USD` -> `BTC-USD`; None for a list.
 
     A name that cannot be taken apart is returned as it is, in upper case.
     """
@@ -58,8 +61,8 @@ def pair_name(value: str) -> str | None:
         return None
     text, dot, suffix = text.partition(".")  # dark pools: XBTUSD.d
     tail = f".{suffix.lower()}" if dot else ""
-    if "/" in text:
-        base, _, quote = text.partition("/")
+    if "/" in text or "-" in text:  # the common name itself, too: people ask for what the folder is called
+        base, _, quote = text.partition("/" if "/" in text else "-")
         return f"{_asset(base)}-{_asset(quote)}{tail}"
     if match := re.fullmatch(r"(X[A-Z]{3})([XZ][A-Z]{3})", text):
         base, quote = match[1], match[2]
@@ -92,6 +95,21 @@ class Kraken(Venue):
     def symbol(self, value: str) -> str | None:
         """Return the pair's common name; None for a list of pairs."""
         return pair_name(value)
+
+    def error_body(self, status: int) -> Any:
+        """Return an error as Kraken has it ("Errors")."""
+        limited = {429: "EAPI:Rate limit exceeded", 418: "EGeneral:Temporary lockout", 503: "EService:Unavailable"}
+        return {"error": [limited.get(status, "EGeneral:Internal error")]}
+
+    def clock_error(self) -> tuple[int, Any]:
+        """Return what Kraken says to a nonce that is not above the last one ("Errors")."""
+        return 200, {"error": ["EAPI:Invalid nonce"]}
+
+    def market(self, endpoint: str, *, websocket: bool = False) -> Decoder | None:
+        """Return what reads an endpoint as market data."""
+        from pytest_marketreplay.venues import kraken_market
+
+        return kraken_market.decoder(self.name, self.endpoint(endpoint), websocket)
 
     def problem(self, status: int, answer: Any) -> str | None:
         """Tell the first error of the `error` list, which comes with HTTP 200."""

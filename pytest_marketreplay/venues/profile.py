@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pytest_marketreplay.cassette.redaction import Rules
 from pytest_marketreplay.cassette.request import Asked
+
+if TYPE_CHECKING:
+    from pytest_marketreplay.market.decoding import Decoder
 
 
 class Location(NamedTuple):
@@ -71,6 +74,8 @@ class Venue:
     stored_headers: frozenset[str] = frozenset()
     """Request headers (lower case) that may be stored; by default none is."""
     symbol_names: tuple[str, ...] = SYMBOL_NAMES
+    request_ids: frozenset[str] = frozenset(("id", "req_id", "reqid"))
+    """Names (lower case) by which a client numbers its WebSocket messages, and the acknowledgement repeats the number."""
 
     def __init__(
         self,
@@ -110,6 +115,34 @@ class Venue:
             if rank < best and value and isinstance(value, str):
                 best, symbol = rank, self.symbol(value)
         return Location(self.endpoint(asked.path), symbol)
+
+    def locate_stream(self, asked: Asked) -> Location:
+        """Return where the frames of a WebSocket connection belong, by its URL."""
+        return self.locate(asked)
+
+    def is_keepalive(self, message: Any) -> bool:
+        """Tell whether a client's message only keeps the connection open: it is neither matched nor waited for.
+
+        `message` is the parsed JSON, or the text where it is not JSON.
+        """
+        if isinstance(message, dict):
+            return any(message.get(name) in ("ping", "pong") for name in ("op", "event", "method", "type"))
+        return message in ("ping", "pong")
+
+    def error_body(self, status: int) -> Any:
+        """Return the JSON value that an error of this status has, for faults that are injected."""
+        return {"error": f"HTTP {status} (injected)"}
+
+    def clock_error(self) -> tuple[int, Any]:
+        """Return status and JSON value of the answer to a request whose timestamp or nonce is off, for faults."""
+        return 401, {"error": "timestamp or nonce out of its window (injected)"}
+
+    def market(self, endpoint: str, *, websocket: bool = False) -> Decoder | None:
+        """Return a new reader of an endpoint's answers, or of one connection's frames, as market data.
+
+        None where the venue has none there, or nobody has described it. `endpoint` is the path as it was recorded.
+        """
+        return None
 
     def problem(self, status: int, answer: Any) -> str | None:
         """Tell what went wrong in an answer, in the venue's own error shape; None for a good one.

@@ -45,12 +45,12 @@ class Hooks:
 @lru_cache(maxsize=1)
 def _packaged() -> tuple[Venue, ...]:
     """Venues of this package and of entry points, once a process."""
-    from pytest_marketreplay.venues import binance, kraken
+    from pytest_marketreplay.venues import binance, bitstamp, bybit, coinbase, deribit, kraken, okx
 
     manager = pluggy.PluginManager("pytest")
     manager.add_hookspecs(Hooks)
-    manager.register(binance)
-    manager.register(kraken)
+    for module in (binance, kraken, coinbase, bybit, okx, bitstamp, deribit):
+        manager.register(module)
     manager.load_setuptools_entrypoints("marketreplay")
     # pluggy calls the last registered first: turned round, a later venue of the same name replaces an earlier one
     return tuple(venue for group in reversed(manager.hook.pytest_marketreplay_venues()) for venue in group)

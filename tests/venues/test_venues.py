@@ -54,6 +54,7 @@ def test_krakens_post_form_belongs_where_its_get_does() -> None:
     [
         ("XBTUSD", "BTC-USD"),
         ("XXBTZUSD", "BTC-USD"),
+        ("BTC-USD", "BTC-USD"),
         ("XBT/USD", "BTC-USD"),
         ("BTC/USD", "BTC-USD"),
         ("xbtusd", "BTC-USD"),
