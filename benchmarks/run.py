@@ -12,18 +12,20 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import books
 import measure
 import peers
 import recording
 import replaying
+import streaming
 import suites
 from tables import Table, Verdict, verdicts
 
 LAST_RUN = "## The last run"
-PARTS = ("replay", "load", "memory", "record", "startup", "suite")
+PARTS = ("replay", "load", "memory", "record", "startup", "suite", "frames", "books")
 PACKAGES = (
     "requests", "urllib3", "aiohttp", "pytest", "msgspec", "orjson", "vcrpy", "PyYAML", "cassetter", "betamax",
-    "pytest-recording",
+    "pytest-recording", "websockets",
 )  # fmt: skip
 
 
@@ -57,8 +59,12 @@ def part(name: str, cassettes: replaying.Cassettes, tools: list[str], quick: boo
     """Run one part."""
     if name == "record":
         return recording.recording(cassettes.folder, tools, quick)
+    if name == "books":
+        return books.books(cassettes.folder, quick)
     if name == "startup":
         return suites.startup(cassettes.folder, quick)
+    if name == "frames":
+        return streaming.streaming(cassettes.folder, quick)
     if name == "suite":
         return suites.suite(cassettes.folder, quick)
     return {"replay": replaying.replay, "load": replaying.load, "memory": replaying.memory}[name](

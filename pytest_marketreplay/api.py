@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pytest_marketreplay.config import Settings
-from pytest_marketreplay.errors import UsageMistake
+from pytest_marketreplay.config import PATIENCE_S, Settings
+from pytest_marketreplay.errors import UsageMistake, WaitedForMore
 from pytest_marketreplay.intercept.install import PATCHES
 from pytest_marketreplay.replay.current import in_play
 from pytest_marketreplay.replay.run import Run
@@ -23,7 +24,14 @@ def playing(session: Session) -> Iterator[Session]:
     PATCHES.install()
     try:
         with in_play(session):
-            yield session
+            if session.clock is None:
+                yield session
+            else:
+                session.clock.start()
+                try:
+                    yield session
+                finally:
+                    session.clock.stop()
     finally:
         PATCHES.uninstall()
 
@@ -35,6 +43,7 @@ def closing(session: Session) -> Iterator[Session]:
         with playing(session):
             yield session
         raise_refusals(session)
+        warn_of_late_verdicts(session)
     except BaseException:
         session.close(keep=False)
         raise
@@ -50,6 +59,14 @@ def use_cassette(
     hosts: Mapping[str, str] | None = None,
     allow_hosts: Iterable[str] = (),
     reference: str | os.PathLike[str] | None = None,
+    clock: str = "system",
+    order: str = "sequence",
+    pace: str | float = "virtual",
+    end_of_tape: str = "error",
+    patience: float = PATIENCE_S,
+    max_frames: int | None = None,
+    max_seconds: float | None = None,
+    max_bytes: int | None = None,
     venues: Iterable[Venue] = (),
     run: Run | None = None,
 ) -> Iterator[Session]:
@@ -72,6 +89,14 @@ def use_cassette(
         hosts=hosts,
         allow_hosts=allow_hosts,
         reference=Path(reference) if reference is not None else None,
+        clock=clock,
+        order=order,
+        pace=pace,
+        end_of_tape=end_of_tape,
+        patience=patience,
+        max_frames=max_frames,
+        max_seconds=max_seconds,
+        max_bytes=max_bytes,
     )
     registry = Registry(venues, settings.hosts)
     session = Session([Path(cassette) for cassette in cassettes], settings, registry=registry, run=run)
@@ -86,3 +111,9 @@ def raise_refusals(session: Session) -> None:
         if len(session.refusals) > 1:
             first.add_note(f"... and {len(session.refusals) - 1} more refusals")
         raise first
+
+
+def warn_of_late_verdicts(session: Session) -> None:
+    """Warn of clients that waited for more frames than the recorded client had waited for."""
+    for error in session.late_verdicts:
+        warnings.warn(WaitedForMore(str(error)), stacklevel=2)

@@ -12,10 +12,18 @@ from pytest_marketreplay.errors import UsageMistake
 Mode = Literal["none", "once", "new_episodes", "all", "rewrite"]
 Exhausted = Literal["error", "last", "loop"]
 Unplayed = Literal["ignore", "warn", "fail"]
+Clock = Literal["system", "recording"]
+Order = Literal["sequence", "time"]
+EndOfTape = Literal["error", "close", "loop"]
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 EXHAUSTED: tuple[Exhausted, ...] = get_args(Exhausted)
 UNPLAYED: tuple[Unplayed, ...] = get_args(Unplayed)
+CLOCKS: tuple[Clock, ...] = get_args(Clock)
+ORDERS: tuple[Order, ...] = get_args(Order)
+ENDS: tuple[EndOfTape, ...] = get_args(EndOfTape)
+PACES = ("virtual", "realtime", "step")
+PATIENCE_S = 0.7
 
 LOOPBACK = frozenset(
     ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "::1", "[::1]", "0.0.0.0", "::")
@@ -27,6 +35,10 @@ def one_of(what: str, value: object, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise UsageMistake(f"{what} is {value!r}; it can be {', '.join(allowed)}")
     return str(value)
+
+
+def _is_above_0(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
 
 def parse_hosts(lines: Iterable[str]) -> dict[str, str]:
@@ -67,6 +79,20 @@ class Settings:
     """Hosts (or patterns) that stay open and are neither recorded nor replayed."""
     reference: Path | None = None
     """The shared layer of reference data."""
+    clock: Clock = "system"
+    """`recording`: wall clock and asyncio clock tell the recording's time."""
+    order: Order = "sequence"
+    """`time`: REST answers are the newest recorded not later than the clock's now."""
+    pace: str | float = "virtual"
+    """How frames come: `virtual`, `realtime`, `step`, or a factor of real time."""
+    end_of_tape: EndOfTape = "error"
+    """What comes after a connection's last recorded frame."""
+    patience: float = PATIENCE_S
+    """Real seconds in which nothing happens before a client that waits for a frame gets its verdict."""
+    max_frames: int | None = None
+    """After how many frames of a connection its recording stops."""
+    max_seconds: float | None = None
+    max_bytes: int | None = None
     command: Callable[[], str] = str
     """Tells what would record an unrecorded request, up to the mode: `pytest tests/test_a.py::test_b --record-mode=`."""
 
@@ -81,9 +107,31 @@ class Settings:
         hosts: Mapping[str, str] | None = None,
         allow_hosts: Iterable[str] = (),
         reference: Path | None = None,
+        clock: str = "system",
+        order: str = "sequence",
+        pace: str | float = "virtual",
+        end_of_tape: str = "error",
+        patience: float = PATIENCE_S,
+        max_frames: int | None = None,
+        max_seconds: float | None = None,
+        max_bytes: int | None = None,
         command: Callable[[], str] = str,
     ) -> Settings:
         """Check what a user gave; raises UsageMistake."""
+        one_of("clock", clock, CLOCKS)
+        if order == "time" and clock != "recording":
+            raise UsageMistake('order="time" plays by the clock of the recording: give clock="recording" too')
+        if isinstance(pace, str | bool):
+            one_of("pace", pace, PACES)
+        elif not _is_above_0(pace):
+            raise UsageMistake(f"pace is {pace!r}; a factor of real time is above 0, and it can be {', '.join(PACES)}")
+        if clock == "recording" and pace not in ("virtual", "step"):
+            raise UsageMistake(f'pace={pace!r} is real time, which clock="recording" does not wait for; leave one out')
+        for name, limit in (("max_frames", max_frames), ("max_seconds", max_seconds), ("max_bytes", max_bytes)):
+            if limit is not None and not _is_above_0(limit):
+                raise UsageMistake(f"{name} is {limit!r}; a limit is above 0")
+        if not _is_above_0(patience):
+            raise UsageMistake(f"patience is {patience!r}; it is a number of seconds above 0")
         if isinstance(ignore_params, str):
             raise UsageMistake(f"ignore_params is the text {ignore_params!r}; give a tuple: ({ignore_params!r},)")
         return cls(
@@ -94,5 +142,13 @@ class Settings:
             hosts={host.lower(): venue for host, venue in (hosts or {}).items()},
             allow_hosts=tuple(host.lower() for host in allow_hosts),
             reference=reference,
+            clock=cast(Clock, clock),
+            order=cast(Order, one_of("order", order, ORDERS)),
+            pace=pace,
+            end_of_tape=cast(EndOfTape, one_of("end_of_tape", end_of_tape, ENDS)),
+            patience=patience,
+            max_frames=max_frames,
+            max_seconds=max_seconds,
+            max_bytes=max_bytes,
             command=command,
         )

@@ -6,10 +6,18 @@ MarketReplayError
 ├── CassetteError
 │   ├── CassetteNotFound        a named cassette has no files
 │   └── DamagedCassette         a line of a file is not an entry
+├── MarketError                 what is recorded cannot be read as market data
+│   ├── BookGap                 the diffs of an order book do not follow from what came before
+│   └── UnreadablePayload       a payload is not in the shape that its venue documents
 ├── RecordingError              an answer could not be written
 └── ReplayError
     ├── UnrecordedRequest       no recorded answer fits
     │   └── RecordingExhausted  the recorded answers are all played
+    ├── ClockStuck              everything waits, and nothing will happen on the recording's clock
+    ├── StreamError             a WebSocket connection cannot go on
+    │   ├── UnrecordedFrame     the client sent what is not in the recording
+    │   ├── TapeEnded           the client waits for a frame, and the recording has no more
+    │   └── StreamStalled       the recording waits for the client, and the client for the recording
     └── NetworkRefused          something beneath the supported clients reached for the network
 """
 
@@ -59,6 +67,55 @@ class DamagedCassette(CassetteError):
         )
 
 
+class MarketError(MarketReplayError):
+    """What is recorded cannot be read as market data."""
+
+
+class BookGap(MarketError):
+    """The diffs of an order book do not follow from what came before, or its checksum is not the venue's.
+
+    `kind` is `chain` (update ids), `order` (an id that goes backwards), `checksum`, or `join` (no snapshot that the diffs
+    follow); `expected` and `found` are the ids or checksums, `path` and `line` where it shows.
+    """
+
+    def __init__(
+        self,
+        venue: str,
+        symbol: str,
+        kind: str,
+        expected: int | None,
+        found: int | None,
+        *,
+        path: Path,
+        line: int,
+        time_ns: int,
+    ) -> None:
+        self.venue, self.symbol, self.kind = venue, symbol, kind
+        self.expected, self.found = expected, found
+        self.path, self.line, self.time_ns = path, line, time_ns
+        what = {
+            "chain": f"the update ids do not chain: {expected} was expected, and {found} came",
+            "order": f"an update goes backwards: {expected} or later was expected, and {found} came",
+            "checksum": f"the venue's checksum is {expected}, and that of the rebuilt book {found}",
+            "join": f"there is no snapshot that the diffs follow, the first of which has the id {found}",
+        }[kind]
+        super().__init__(
+            f"{path}, line {line}: the order book of {symbol} at {venue} cannot be rebuilt: {what}. "
+            'With gaps="report" what can be rebuilt is, from the next snapshot on, and each gap is listed'
+        )
+
+
+class UnreadablePayload(MarketError):
+    """A payload is not in the shape that its venue documents."""
+
+    def __init__(self, path: Path, line: int, venue: str, endpoint: str, reason: str) -> None:
+        self.path, self.line, self.venue, self.endpoint, self.reason = path, line, venue, endpoint, reason
+        super().__init__(
+            f"{path}, line {line}: the payload of {endpoint} is not what {venue} documents: {reason}. "
+            'With damaged="skip" it is passed over and counted'
+        )
+
+
 class RecordingError(MarketReplayError):
     """An answer could not be written; the test must not pass as if it had been."""
 
@@ -85,3 +142,48 @@ class NetworkRefused(ReplayError):
     def __init__(self, what: str, test: str, explanation: str) -> None:
         self.what, self.test, self.explanation = what, test, explanation
         super().__init__(f"{what} was refused: {test} replays and nothing may reach the network\n{explanation}")
+
+
+class ClockStuck(ReplayError):
+    """A test with the recording's clock waits for what will never happen."""
+
+    def __init__(self, waiting: list[str], seconds: float = 0.0) -> None:
+        """`waiting` names the tasks that wait, and where; `seconds` is how far the clock ran with nothing played."""
+        self.waiting, self.seconds = waiting, seconds
+        why = "no timer is set, nothing more is played, and no thread works for the loop"
+        if seconds:
+            why = f"only timers fire: the clock ran on by {seconds:.0f} s, and nothing was played meanwhile"
+        tasks = "\n".join(f"  {task}" for task in waiting)
+        super().__init__(f"the test waits for what will not happen: {why}. These tasks wait:\n{tasks}")
+
+
+class StreamError(ReplayError):
+    """A WebSocket connection that is replayed cannot go on; `url` and `cassette` say which."""
+
+    def __init__(self, url: str, cassette: str, explanation: str) -> None:
+        self.url, self.cassette, self.explanation = url, cassette, explanation
+        super().__init__(f"{self.what} on {url}\n{explanation}\ncassette: {cassette}")
+
+    what = "the replay cannot go on"
+
+
+class UnrecordedFrame(StreamError):
+    """The client sent a message that the recorded connection does not hold. Secrets never stand in it."""
+
+    what = "the client sent what is not in the recording,"
+
+
+class TapeEnded(StreamError):
+    """The client waits for another frame, and everything that was recorded has been played."""
+
+    what = "the recording has ended, and the client still waits for a frame"
+
+
+class StreamStalled(StreamError):
+    """The next recorded frame answers something that the client has not sent, and the client waits for a frame."""
+
+    what = "the client waits for a frame, and the recording for the client,"
+
+
+class WaitedForMore(UserWarning):
+    """A client waited for another frame where the recorded client had closed the connection (docs/how-to/stream.md)."""

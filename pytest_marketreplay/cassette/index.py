@@ -115,6 +115,10 @@ class Index:
         """Return the file and line of a slot."""
         return Path(self._paths[self._file[slot]]), self._line[slot]
 
+    def time_ms(self, slot: int) -> int:
+        """Return when an entry was asked for, Unix epoch in milliseconds; never before an earlier line of its file."""
+        return self._time[slot]
+
     def answer(self, slot: int) -> tuple[Meta, bytes]:
         """Read the metadata and the payload of one entry, exactly as sent.
 

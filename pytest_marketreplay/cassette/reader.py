@@ -13,6 +13,7 @@ from pytest_marketreplay.cassette import entry as entries
 from pytest_marketreplay.cassette import files
 from pytest_marketreplay.cassette.entry import Entry, Head, NotAnEntry
 from pytest_marketreplay.cassette.files import Line
+from pytest_marketreplay.cassette.frame import Frame, read_frame
 from pytest_marketreplay.errors import CassetteError, DamagedCassette
 
 
@@ -59,18 +60,24 @@ def heads(path: Path | str, stream: IO[bytes] | None = None) -> Iterator[tuple[L
                 raise DamagedCassette(Path(path), line.number, line.offset + error.byte, error.reason) from None
 
 
-def read(path: Path) -> Iterator[Entry]:
-    """Read every entry of a file in order; raises DamagedCassette, warns of a torn tail."""
+def read_line(line: bytes) -> Entry | Frame:
+    """Read a line (without its line feed), whatever it is. Raises NotAnEntry where it is damaged."""
+    head = entries.read_head(line)
+    return entries.read_entry(line) if head.meta.dir is None else read_frame(line)
+
+
+def read(path: Path) -> Iterator[Entry | Frame]:
+    """Read every line of a file in order; raises DamagedCassette, warns of a torn tail."""
     with files.open_binary(path) as stream:
-        for line, _ in heads(path, stream):
+        for line, head in heads(path, stream):
             try:
-                yield entries.read_entry(line.data)
+                yield entries.read_entry(line.data) if head.meta.dir is None else read_frame(line.data)
             except NotAnEntry as error:
                 raise DamagedCassette(path, line.number, line.offset + error.byte, error.reason) from None
 
 
-def check(path: Path) -> Iterator[Entry | Damage]:
-    """Read every line of a file, and yield each entry or what is wrong with the line."""
+def check(path: Path) -> Iterator[Entry | Frame | Damage]:
+    """Read every line of a file, and yield each entry or frame, or what is wrong with the line."""
     try:
         stream = files.open_binary(path)
     except DamagedCassette as error:
@@ -79,7 +86,7 @@ def check(path: Path) -> Iterator[Entry | Damage]:
     with stream:
         for line in files.lines(stream):
             try:
-                yield entries.read_entry(line.data)
+                yield read_line(line.data)
             except NotAnEntry as error:
                 torn = not line.ended
                 reason = f"cut off while it was written: {error.reason}" if torn else error.reason
@@ -102,7 +109,7 @@ def repair(path: Path) -> tuple[int, int, Path | None]:
     with files.open_binary(path) as stream, temporary.open("wb") as out:
         for line in files.lines(stream):
             try:
-                entries.read_entry(line.data)
+                read_line(line.data)
             except NotAnEntry:
                 dropped += 1
                 continue

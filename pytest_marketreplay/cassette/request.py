@@ -22,6 +22,8 @@ Params = tuple[tuple[str, Any], ...]
 """Names and values in the order sent. A value is a str, or for a JSON body a JSON value (floats as Decimal)."""
 
 _PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}
+WEBSOCKET = "WEBSOCKET"
+"""What stands for the method where a WebSocket connection is asked for."""
 WHOLE = ""
 """The parameter name of a body that has no named parameters."""
 
@@ -129,6 +131,7 @@ _PLACEHOLDER = "REDACTED"
 _PATH_TOKEN = re.compile(
     r"(?<=/bot)[0-9]{5,}(?::|%3A|%3a)[\w-]{20,}"  # Telegram
     r"|(?<=/webhooks/)[0-9]{10,}/[\w-]{30,}"  # Discord
+    r"|(?<=/ws/)[A-Za-z0-9]{48,}(?=/|$)"  # a listen key, as Binance's user data streams have it
     r"|(?<=/services/)[A-Z0-9]{6,}/[A-Z0-9]{6,}/\w{16,}"  # Slack
 )
 _PLAYED_SECRET = re.compile(rf"(?<=/)(?:{_PLACEHOLDER})+R?E?D?A?C?T?E?(?=/|$)")
@@ -182,6 +185,27 @@ def parse(method: str, url: str, body: bytes | str | None = None, *, unread: boo
     elif unread:
         kind = "unread"
     return Asked(method.upper(), scheme, host, path, tuple(pairs), kind, userinfo, tokens)
+
+
+_STREAM_KEY = re.compile(r"(?<![A-Za-z0-9])[A-Za-z0-9]{48,}(?![A-Za-z0-9@])")
+
+
+def hide_stream_keys(text: str, found: list[str]) -> str:
+    """Return a text without what is as long as a listen key and as shapeless; such keys go into `found`."""
+    keys = _STREAM_KEY.findall(text)
+    if not keys:
+        return text
+    found += keys
+    return _STREAM_KEY.sub(_PLACEHOLDER, text)
+
+
+def without_stream_keys(asked: Asked) -> Asked:
+    """Return a WebSocket's URL without listen keys in its query (`/stream?streams=<listen key>/btcusdt@depth`)."""
+    found: list[str] = []
+    params = tuple(
+        (name, hide_stream_keys(value, found) if isinstance(value, str) else value) for name, value in asked.params
+    )
+    return asked._replace(params=params, path_secrets=(*asked.path_secrets, *found)) if found else asked
 
 
 def params_object(params: Params) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from pytest_marketreplay import clock
 from pytest_marketreplay.cassette import names
-from pytest_marketreplay.cassette.entry import NotAnEntry, read_entry
+from pytest_marketreplay.cassette.entry import NotAnEntry
 from pytest_marketreplay.cassette.files import CHUNK, SEALED, Place
+from pytest_marketreplay.cassette.reader import read_line
 from pytest_marketreplay.errors import RecordingError
 
 FOLDER_MODE = 0o750
@@ -59,7 +60,7 @@ def end_torn_line(path: Path) -> int:
             return 0
         tail = os.pread(fd, size - end, end)
         try:
-            read_entry(tail)
+            read_line(tail)
         except NotAnEntry:
             pass
         else:

@@ -1,4 +1,4 @@
-"""The command line: `marketreplay demo`, `marketreplay cassette ...`.
+"""The command line: `marketreplay demo`, `marketreplay cassette ...`, `marketreplay serve`.
 
 Exit codes: 0 all is well, 1 something is wrong with what was looked at, 2 the command was wrong.
 """
@@ -12,6 +12,7 @@ import click
 from pytest_marketreplay import __version__
 from pytest_marketreplay.cli.cassette import cassette
 from pytest_marketreplay.cli.demo import demo
+from pytest_marketreplay.cli.serve import serve
 from pytest_marketreplay.errors import MarketReplayError, UsageMistake
 
 
@@ -23,6 +24,7 @@ def cli() -> None:
 
 cli.add_command(cassette)
 cli.add_command(demo)
+cli.add_command(serve)
 
 
 def main() -> None:

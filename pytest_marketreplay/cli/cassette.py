@@ -90,9 +90,7 @@ def show(path: Path, limit: int, body: bool, venue: str | None, endpoint: str | 
     """
     from pytest_marketreplay.cassette import files, names, reader
     from pytest_marketreplay.cassette.files import Place
-    from pytest_marketreplay.cassette.request import stored_params
     from pytest_marketreplay.cli import survey
-    from pytest_marketreplay.replay.matching import show as in_one_line
     from pytest_marketreplay.venues.registry import Registry
 
     registry = Registry()
@@ -107,15 +105,8 @@ def show(path: Path, limit: int, body: bool, venue: str | None, endpoint: str | 
                 for entry in reader.read(file):
                     if endpoint and endpoint not in entry.endpoint:
                         continue
-                    problem = survey.problem_of(registry, place.venue, entry)
-                    line = in_one_line(entry.meta.method, entry.endpoint, stored_params(entry.params, entry.meta.body))
-                    latency = f", {entry.meta.latency_ms:.1f} ms" if entry.meta.latency_ms is not None else ""
-                    said = f", {problem}" if problem else ""
-                    payload = entry.body()
-                    click.echo(
-                        f"{survey.when(entry.timestamp)} {place.venue} {line} -> {entry.meta.status}, "
-                        f"{len(payload)} bytes{latency}{said}"
-                    )
+                    payload = survey.payload_of(entry)
+                    click.echo(f"{survey.when(entry.timestamp)} {place.venue} {survey.line_of(registry, place, entry)}")
                     if body:
                         sys.stdout.flush()
                         sys.stdout.buffer.write(payload + (b"" if payload.endswith(b"\n") else b"\n"))

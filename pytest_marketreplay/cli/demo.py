@@ -11,7 +11,7 @@ import click
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the simulated exchange.")
 @click.option("--to", type=click.Path(path_type=Path), help="Keep the cassette in this folder (must not exist).")
 def demo(seed: int, to: Path | None) -> None:
-    """Record from a simulated exchange on loopback, stop it, and replay: the product in a few seconds.
+    """Record REST and WebSocket from a simulated exchange on loopback, stop it, and replay: the product in a few seconds.
 
     Needs nothing but this package: no network, no account.
 

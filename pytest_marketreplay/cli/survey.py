@@ -13,8 +13,11 @@ import orjson
 from pytest_marketreplay.cassette import files, names, reader
 from pytest_marketreplay.cassette.entry import Entry
 from pytest_marketreplay.cassette.files import Place
+from pytest_marketreplay.cassette.frame import Frame
 from pytest_marketreplay.cassette.reader import Damage
+from pytest_marketreplay.cassette.request import stored_params
 from pytest_marketreplay.errors import CassetteNotFound, UsageMistake
+from pytest_marketreplay.replay.matching import show as in_one_line
 from pytest_marketreplay.venues.registry import Registry
 
 
@@ -35,7 +38,7 @@ class Row:
     """Entries that are a failure, or an error in the venue's own shape."""
     damaged: int = 0
 
-    def add(self, entry: Entry, problem: str | None) -> None:
+    def add(self, entry: Entry | Frame, problem: str | None) -> None:
         """Count one entry."""
         self.entries += 1
         self.first_ms = entry.timestamp if self.first_ms is None else min(self.first_ms, entry.timestamp)
@@ -98,8 +101,16 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def problem_of(registry: Registry, venue: str, entry: Entry) -> str | None:
-    """Tell what went wrong in a recorded answer: a failure, or an error in the venue's own shape."""
+def problem_of(registry: Registry, venue: str, entry: Entry | Frame) -> str | None:
+    """Tell what went wrong in a recorded answer: a failure, or an error in the venue's own shape.
+
+    Of a connection: a handshake that failed or was refused, and one that was lost without a close frame.
+    """
+    if isinstance(entry, Frame):
+        meta = entry.meta
+        if meta.dir == "open" and meta.error is None and meta.status not in (None, 101):
+            return f"HTTP {meta.status}"
+        return None if meta.error == "limit" else meta.error
     if entry.meta.error:
         return entry.meta.error
     try:
@@ -107,6 +118,32 @@ def problem_of(registry: Registry, venue: str, entry: Entry) -> str | None:
     except ValueError:
         answer = None
     return registry.by_folder(venue).problem(entry.meta.status, answer)
+
+
+def payload_of(entry: Entry | Frame) -> bytes:
+    """Return a payload exactly as it replays."""
+    return entry.body() if isinstance(entry, Entry) else entry.data()
+
+
+_ARROWS = {"open": "opened", "recv": "<-", "send": "->", "end": "lost"}
+
+
+def line_of(registry: Registry, place: Place, entry: Entry | Frame) -> str:
+    """Return an entry or a frame in one line for people."""
+    problem = problem_of(registry, place.venue, entry)
+    size = len(payload_of(entry))
+    latency = f", {entry.meta.latency_ms:.1f} ms" if entry.meta.latency_ms is not None else ""
+    said = f"{latency}, {problem}" if problem else latency
+    if isinstance(entry, Entry):
+        line = in_one_line(entry.meta.method, entry.endpoint, stored_params(entry.params, entry.meta.body))
+        return f"{line} -> {entry.meta.status}, {size} bytes{said}"
+    meta = entry.meta
+    line = in_one_line("WebSocket", entry.endpoint, tuple(entry.params.items()))
+    if meta.dir in ("open", "end"):
+        status = f" {meta.status}" if meta.status is not None else ""
+        return f"{line} {_ARROWS[meta.dir]}{status}{said}"
+    code = f" {meta.code}" if meta.code is not None else ""
+    return f"{line} {_ARROWS[meta.dir]} {meta.opcode}{code}, {size} bytes"
 
 
 def survey(root: Path, advance: Callable[[int], None]) -> Iterator[Row]:

@@ -64,12 +64,13 @@ def body_failure(answer: Answer) -> BaseException:
             return replayed(TimeoutError(), asyncio.CancelledError())
     expected, _ = incomplete_text(answer.headers, len(answer.body))
     cause: Exception
+    release = tuple(int(part) for part in aiohttp.__version__.split(".")[:2])
+    satisfy = "to satisfy" if release >= (3, 12) else "for satisfy"
     if expected is not None:
-        cause = ContentLengthError(
-            f"Not enough data to satisfy content length header (received {len(answer.body)} of {expected} bytes)."
-        )
+        counted = f" (received {len(answer.body)} of {expected} bytes)" if release >= (3, 14) else ""
+        cause = ContentLengthError(f"Not enough data {satisfy} content length header{counted}.")
     else:
-        cause = TransferEncodingError("Not enough data to satisfy transfer length header.")
+        cause = TransferEncodingError(f"Not enough data {satisfy} transfer length header.")
     text = f"Response payload is not completed: {cause!r}"
     if answer.error == failures.RESET:
         text += f". {ConnectionResetError(errno.ECONNRESET, failures.RESET_TEXT)!r}"

@@ -1,6 +1,6 @@
 """The guard beneath the interception: in a session that does not record, no socket and no name look-up gets out.
 
-It refuses what no interception knows (WebSocket for now, `http.client`, `urllib.request`, raw sockets, ...), so that an
+It refuses what no interception knows (`http.client`, `urllib.request`, raw sockets, ...), so that an
 unsupported library is a clear error and never a live request. Loopback, Unix sockets and this host's own name stay open,
 except hosts that `marketreplay_hosts` names as a venue's.
 

@@ -19,17 +19,31 @@ if TYPE_CHECKING:
     import httpx
 
     from pytest_marketreplay.replay.live import Live
+    from pytest_marketreplay.replay.marketclock import MarketClock
     from pytest_marketreplay.replay.session import Session
 
 
-def _ask(session: Session, request: httpx.Request) -> Answer | Live | None:
+def _ask(session: Session, request: httpx.Request, *, waits: bool = False) -> Answer | Live | None:
     import httpx
 
     try:
         body, unread = request.content or None, False
     except httpx.RequestNotRead:
         body, unread = None, True
-    return session.ask(request.method, str(request.url), body, request.headers.items(), unread=unread)
+    return session.ask(request.method, str(request.url), body, request.headers.items(), unread=unread, waits=waits)
+
+
+async def _arrives(answer: Answer, clock: MarketClock, request: httpx.Request) -> None:
+    """Wait until an answer arrives on the clock of the recording, at most as long as the client waits."""
+    import asyncio
+
+    import httpx
+
+    try:
+        async with asyncio.timeout(request.extensions.get("timeout", {}).get("read")):
+            await clock.until(answer.due_ns)
+    except TimeoutError as error:
+        raise httpx.ReadTimeout("", request=request) from error
 
 
 _PIECE = 1 << 16
@@ -171,11 +185,13 @@ def _handle_async_request(original: Callable[..., Any]) -> Callable[..., Any]:
         import httpx
 
         session = current()
-        turn = _ask(session, request) if session is not None else None
+        turn = _ask(session, request, waits=True) if session is not None else None
         if turn is None:
             plain: httpx.Response = await original(self, request)
             return plain
         if isinstance(turn, Answer):
+            if turn.due_ns and session is not None and session.clock is not None:
+                await _arrives(turn, session.clock, request)
             return _replay(turn, request, asynchronous=True)
         chunks: list[bytes] = []
         broken: Exception | None = None

@@ -11,10 +11,17 @@ from pytest_marketreplay.intercept.patches import Patch
 from pytest_marketreplay.replay.current import SESSION
 
 
+def _is_ours(thread: threading.Thread) -> bool:
+    """Tell whether a thread is a server of this package: to a test it is the outside world, in real time."""
+    target = getattr(thread, "_target", None)
+    module: str = getattr(target, "__module__", None) or type(thread).__module__
+    return module.startswith(("pytest_marketreplay.exchange.", "pytest_marketreplay.serve."))
+
+
 def _start(original: Callable[..., Any]) -> Callable[..., Any]:
     def start(self: threading.Thread) -> None:
         session = SESSION.get()
-        if session is not None and session.is_open:
+        if session is not None and session.is_open and not _is_ours(self):
             run = self.run
 
             def run_in_session() -> None:

@@ -15,8 +15,13 @@ import pytest
 from pytest_marketreplay.venues.registry import Hooks
 
 if TYPE_CHECKING:
+    from pytest_marketreplay.data import MarketData
     from pytest_marketreplay.exchange.server import SimulatedExchange
+    from pytest_marketreplay.plugin.liveclock import LiveClock
     from pytest_marketreplay.plugin.play import MarketReplay, Play
+    from pytest_marketreplay.replay.faults import Faults
+    from pytest_marketreplay.replay.marketclock import MarketClock
+    from pytest_marketreplay.serve import CassetteServer
 
 # `verify` of other plugins' options is refused when it is read; these five are pytest-recording's and cassetter's too
 _MODES = ("none", "once", "new_episodes", "all", "rewrite")
@@ -75,7 +80,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "marketreplay(*cassettes, mode=None, exhausted='error', unplayed='ignore', ignore_params=(), hosts={}, "
-        "allow_hosts=()): record and replay what the test asks of exchanges; without a name, in a cassette of its own",
+        "allow_hosts=(), clock='system', order='sequence', pace='virtual', end_of_tape='error', patience=0.7, "
+        "max_frames=None, max_seconds=None, max_bytes=None): record and replay what the test asks of exchanges; without a name, in a cassette of its own",
     )
 
 
@@ -105,8 +111,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(folder)
 
 
+_FIXTURES = frozenset(("market_replay", "market_clock", "market_data", "market_server", "market_faults"))
+
+
 def _asks(item: pytest.Item) -> bool:
-    return item.get_closest_marker("marketreplay") is not None or "market_replay" in getattr(item, "fixturenames", ())
+    return item.get_closest_marker("marketreplay") is not None or not _FIXTURES.isdisjoint(
+        getattr(item, "fixturenames", ())
+    )
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
@@ -215,13 +226,66 @@ def pytest_fixture_setup(
         return (yield)
 
 
+def _play_of(request: pytest.FixtureRequest) -> Play:
+    play: Play | None = request.node.stash.get(_PLAY, None)
+    if play is None:  # `getfixturevalue` in a test without the marker: the test has begun, what it asked went live
+        name = request.fixturename
+        raise pytest.UsageError(f"{name} is asked for too late: name it as an argument, or mark the test")
+    return play
+
+
 @pytest.fixture
 def market_replay(request: pytest.FixtureRequest) -> MarketReplay:
     """The cassette in play: what was played, recorded, refused, and what was not asked for."""
-    play: Play | None = request.node.stash.get(_PLAY, None)
-    if play is None:  # `getfixturevalue` in a test without the marker: the test has begun, what it asked went live
-        raise pytest.UsageError("market_replay is asked for too late: name it as an argument, or mark the test")
-    return play.replay
+    return _play_of(request).replay
+
+
+@pytest.fixture
+def market_clock(request: pytest.FixtureRequest) -> MarketClock | LiveClock:
+    """The clock of the test: the recording's time, moved by what is played and by `advance`.
+
+    Asking for it is as good as `clock="recording"`. While a cassette is recorded it is the real clock, with the same
+    methods; `advance` then really waits.
+    """
+    return _play_of(request).clock()
+
+
+@pytest.fixture
+def market_data(request: pytest.FixtureRequest) -> MarketData:
+    """The test's cassettes as a market: entries, order books, trades, candles, in a window of time."""
+    from pytest_marketreplay.data import MarketData
+
+    session = _play_of(request).session
+    return MarketData(session.layers, session.registry)
+
+
+@pytest.fixture
+def market_server(request: pytest.FixtureRequest) -> Iterator[CassetteServer]:
+    """A server on loopback that plays the test's cassettes to any process or language.
+
+    `market_server.url("binance")` and `market_server.ws_url("binance")` are its URLs.
+    """
+    from pytest_marketreplay.serve import CassetteServer
+
+    play = _play_of(request)
+    session = play.session
+    faults = None
+    if "market_faults" in request.fixturenames:
+        from pytest_marketreplay.replay.faults.served import ServedFaults
+
+        faults = ServedFaults(play.faults(), session.registry)
+    with CassetteServer(session.layers, registry=session.registry, faults=faults) as server:
+        yield server
+
+
+@pytest.fixture
+def market_faults(request: pytest.FixtureRequest) -> Faults:
+    """What goes wrong in this test's replay: rate limits, errors, timeouts, gaps, ... by rule, by count or seeded.
+
+    Where a test fails, its report tells what was injected, and the code that injects it again. It also applies to the
+    test's `market_server`. What is recorded is never touched.
+    """
+    return _play_of(request).faults()
 
 
 @pytest.fixture

@@ -20,7 +20,9 @@ from pytest_marketreplay.venues.registry import Registry
 if TYPE_CHECKING:
     from pytest_marketreplay.venues.profile import Venue
 
-ARGUMENTS = ("mode", "exhausted", "unplayed", "ignore_params", "hosts", "allow_hosts")
+PLAYING = ("clock", "order", "pace", "end_of_tape", "patience", "max_frames", "max_seconds", "max_bytes")
+"""Arguments of the marker that go to `Settings` as they are."""
+ARGUMENTS = ("mode", "exhausted", "unplayed", "ignore_params", "hosts", "allow_hosts", *PLAYING)
 
 
 class Choices:
@@ -50,6 +52,9 @@ class Choices:
         # --market-record-mode always wins; a marker's mode is a decision about this one test; then what plugins share
         mode = self._over or own or self._shared or "none"
         option = "--market-record-mode=" if own or self._over else "--record-mode="
+        playing = {name: arguments[name] for name in PLAYING if name in arguments}
+        if "market_clock" in getattr(item, "fixturenames", ()):
+            playing.setdefault("clock", "recording")
         return Settings.of(
             mode=mode,
             exhausted=arguments.get("exhausted", "error"),
@@ -59,6 +64,7 @@ class Choices:
             allow_hosts=(*self._allow_hosts, *arguments.get("allow_hosts", ())),
             reference=self._reference,
             command=partial(_command, item, option),
+            **playing,
         )
 
     def registry(self, settings: Settings) -> Registry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -10,15 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_marketreplay.api import closing, playing, raise_refusals
+from pytest_marketreplay.api import closing, playing, raise_refusals, warn_of_late_verdicts
 from pytest_marketreplay.cassette import names
 from pytest_marketreplay.config import Settings
 from pytest_marketreplay.errors import MarketReplayError, ReplayError, UsageMistake
 from pytest_marketreplay.plugin.choices import Choices, check_arguments, marker_arguments, names_of
+from pytest_marketreplay.plugin.liveclock import LiveClock, moment_ns
 from pytest_marketreplay.replay.session import Session
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pytest_marketreplay.exchange.server import SimulatedExchange
+    from pytest_marketreplay.replay.faults import Faults
+    from pytest_marketreplay.replay.marketclock import MarketClock
+    from pytest_marketreplay.replay.stream.player import Event
+    from pytest_marketreplay.replay.stream.timeline import Timeline
 
 _CHOICES = pytest.StashKey[Choices]()
 
@@ -57,6 +65,41 @@ class MarketReplay:
     def played(self) -> int:
         """How many answers came from the recording so far, repetitions included."""
         return self.session.replayed
+
+    @property
+    def played_frames(self) -> int:
+        """How many WebSocket frames came from the recording so far."""
+        return self.session.played_frames
+
+    def step(self, count: int = 1) -> Event | None:
+        """Let the next recorded frames come (`pace="step"`), each to the connection it was recorded on.
+
+        Returns the frame that is next, or None where there is none before the client does something. It comes when the
+        client is ready for it: await or read it as ever. Raises UsageMistake at another pace.
+        """
+        return self._stepping("step").step(count)
+
+    def run_until(self, moment: datetime | int | str) -> Event | None:
+        """Let all frames up to a moment of the recording come (`pace="step"`); returns as `step` does.
+
+        `moment`: a datetime (naive: UTC), ISO 8601 text, or Unix epoch in milliseconds. With the recording's clock and
+        outside of an event loop, the clock moves there too. Raises UsageMistake.
+        """
+        timeline = self._stepping("run_until")
+        time_ns = moment_ns(moment)
+        event = timeline.run_until(time_ns)
+        if self.session.clock is not None and not _in_a_loop():
+            self.session.clock.move_to(time_ns)
+        return event
+
+    def _stepping(self, what: str) -> Timeline:
+        if self.session.settings.pace != "step":
+            raise UsageMistake(f'market_replay.{what}() needs pace="step" in the marker; it is {self._pace!r}')
+        return self.session.streams.timeline
+
+    @property
+    def _pace(self) -> str | float:
+        return self.session.settings.pace
 
     @property
     def recorded(self) -> int:
@@ -111,9 +154,27 @@ class Play:
         """What the test sees; made when it asks, so that a play is no cycle that waits for the garbage collector."""
         return MarketReplay(self)
 
+    def clock(self) -> MarketClock | LiveClock:
+        """Give the session's clock; while it records, the real one."""
+        if self.session.clock is None:
+            if self.settings.clock != "recording":
+                text = 'the fixture market_clock needs clock="recording"; the test began with clock="system"'
+                pytest.fail(f"usage error: {text}", pytrace=False)
+            return LiveClock()
+        return self.session.clock
+
+    def faults(self) -> Faults:
+        """Give what is injected into the session, made when it is first asked for."""
+        if self.session.faults is None:
+            from pytest_marketreplay.replay.faults import Faults
+
+            self.session.faults = Faults(clock=self.session.clock, is_recording=self.session.all_live)
+        return self.session.faults
+
     def judge(self) -> None:
         """Raise what the test swallowed, and tell what it left unplayed. Raises ReplayError, pytest's Failed."""
         raise_refusals(self.session)
+        warn_of_late_verdicts(self.session)
         if self.settings.unplayed == "ignore" or not (left := self.session.unplayed()):
             return
         shown = "\n".join(f"  {path}, line {line}: {endpoint}" for path, line, endpoint in left[:10])
@@ -130,6 +191,8 @@ class Play:
             self.failed = True
         elif report.when == "call" and (report.passed or expected):
             self.passed = True
+        if report.failed and self.session.faults is not None and (told := self.session.faults.report()):
+            report.sections.append(("market_faults", told))
         if report.failed or expected:
             self._told = len(self.session.refusals)  # a skip tells nothing: `except Exception: pytest.skip()`
 
@@ -153,7 +216,9 @@ class Play:
         check_arguments(arguments, "market_replay.use()")
         settings = self._choices.settings(self.item, {**marker_arguments(self.item), **arguments})
         layers = [self._choices.folder(name) for name in cassettes] or [*self.session.layers]
-        return self._block(self._session(layers, settings))
+        session = self._session(layers, settings)
+        session.faults = self.session.faults
+        return self._block(session)
 
     @contextmanager
     def _block(self, session: Session) -> Iterator[Session]:
@@ -208,6 +273,18 @@ class Play:
             host = exchange.url(venue).partition("://")[2]
             self._hosts[host] = venue
             self.session.name_host(host, venue)
+
+
+def _in_a_loop() -> bool:
+    if "asyncio" not in sys.modules:
+        return False
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def start(item: pytest.Item) -> Play:

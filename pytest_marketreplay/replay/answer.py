@@ -16,7 +16,7 @@ _END_A_BODY = frozenset(("read_timeout", "timeout", "reset"))
 class Answer:
     """What a client gets instead of the network: status, headers and the exact body, or a failure to raise again."""
 
-    __slots__ = ("_headers", "body", "error", "meta", "reason", "status")
+    __slots__ = ("_headers", "body", "due_ns", "error", "meta", "reason", "status")
 
     def __init__(self, meta: Meta, body: bytes) -> None:
         self.meta = meta
@@ -24,6 +24,8 @@ class Answer:
         self.body = body
         self.error = meta.error
         self._headers: Headers | None = None
+        self.due_ns = 0
+        """When it arrives by the clock of the recording, Unix epoch in nanoseconds; 0: at once."""
         self.reason = meta.reason if meta.reason is not None else standard_reason(meta.status)
 
     @property

@@ -100,6 +100,12 @@ def cure(command: str) -> str:
     )
 
 
-def place_of(venue: str, endpoint: str, symbol: str | None) -> tuple[str, str, str]:
+def cure_rewrite(command: str) -> str:
+    """Return the command that records a connection anew."""
+    return f"to record it anew: {command}all" if command else 'to record it anew: open the cassette with mode="all"'
+
+
+def place_of(venue: str, endpoint: str, symbol: str | None, *, websocket: bool = False) -> tuple[str, str, str]:
     """Return the folder names of a place."""
-    return names.venue_folder(venue), names.endpoint_folder(endpoint), names.symbol_folder(symbol)
+    folder = names.endpoint_folder(endpoint, websocket=websocket)
+    return names.venue_folder(venue), folder, names.symbol_folder(symbol)

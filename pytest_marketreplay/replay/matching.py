@@ -91,6 +91,10 @@ class Matcher:
         endpoint = self.venue.endpoint(head.endpoint)
         return meta.method.upper(), endpoint, self._params(endpoint, pairs)
 
+    def without_volatile(self, value: Any) -> Any:
+        """Return a JSON value without volatile fields, and with placeholders for secrets."""
+        return self._strip(value)
+
     def _params(self, endpoint: str, params: Collection[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
         out = []
         if self._ignore_at is not None:

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from pytest_marketreplay.cassette import request as requests_
 from pytest_marketreplay.cassette.files import Place
-from pytest_marketreplay.cassette.request import Asked
+from pytest_marketreplay.cassette.request import WEBSOCKET, Asked
 from pytest_marketreplay.config import Settings, is_loopback
 from pytest_marketreplay.errors import UsageMistake
 from pytest_marketreplay.replay import explain, keeping
@@ -70,6 +70,8 @@ class Recogniser:
             except KeyError:
                 pass
         asked = requests_.parse(method, url, raw, unread=unread)
+        if method == WEBSOCKET:
+            asked = requests_.without_stream_keys(asked)
         known = None
         host = self._hosts.get(asked.host)
         if host is None:
@@ -77,8 +79,9 @@ class Recogniser:
             host = self._hosts[asked.host] = (self.covers(asked.host), venue, self.matcher(venue))
         covered, venue, matcher = host
         if covered:
-            location = venue.locate(asked)
-            place = Place(*explain.place_of(venue.name, location.endpoint, location.symbol))
+            websocket = method == WEBSOCKET
+            location = venue.locate_stream(asked) if websocket else venue.locate(asked)
+            place = Place(*explain.place_of(venue.name, location.endpoint, location.symbol, websocket=websocket))
             known = Known(venue, asked, location, place, matcher.of_request(asked), matcher.secrets(asked))
         if remember:
             # remembered at the second time: a client that polls asks again, one that pages through history never does

@@ -18,8 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_marketreplay.cassette import files, reader
-from pytest_marketreplay.cassette.entry import Head
+from pytest_marketreplay.cassette.entry import Head, HeadMeta
 from pytest_marketreplay.cassette.files import Place
+from pytest_marketreplay.cassette.frame import read_trusted_frame
+from pytest_marketreplay.cassette.request import WEBSOCKET
 from pytest_marketreplay.cassette.writer import end_torn_line, make_folder, prune
 
 PREFIX = ".recording-"
@@ -112,9 +114,14 @@ def _without(old: Path, gone: set[Hashable], key_of: Callable[[Head], Hashable],
     stay = dropped = 0
     if old.suffix not in files.SEALED:
         end_torn_line(old)  # the torn bytes are kept aside, in a file of their own
+    connections: set[str] = set()
     with out.open("wb") as new:
         for line, head in reader.heads(old):
-            if head.meta.dir is None and key_of(head) in gone:
+            if head.meta.dir is None:
+                goes = key_of(head) in gone
+            else:
+                goes = _goes(line.data, connections, key_of, gone)
+            if goes:
                 dropped += 1
             else:
                 new.write(line.data + b"\n")
@@ -123,6 +130,20 @@ def _without(old: Path, gone: set[Hashable], key_of: Callable[[Head], Hashable],
         out.unlink()
         return None
     return stay
+
+
+def _goes(line: bytes, connections: set[str], key_of: Callable[[Head], Hashable], gone: set[Hashable]) -> bool:
+    """Tell whether a frame goes: one of a connection whose `open` line is replaced; `connections` collects them."""
+    try:
+        frame = read_trusted_frame(line)
+    except ValueError:  # no frame: what cannot be read is not thrown away
+        return False
+    if frame.meta.dir == "open":
+        opening = Head(frame.timestamp, frame.endpoint, frame.params, frame.response, HeadMeta(method=WEBSOCKET))
+        connections.discard(frame.meta.conn)
+        if key_of(opening) in gone:
+            connections.add(frame.meta.conn)
+    return frame.meta.conn in connections
 
 
 def _free(path: Path, taken: set[Path]) -> Path:

@@ -4,28 +4,43 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_marketreplay.cassette.entry import Head
 from pytest_marketreplay.cassette.files import Place
 from pytest_marketreplay.cassette.redaction import SECRETS
+from pytest_marketreplay.cassette.request import WEBSOCKET
 from pytest_marketreplay.cassette.writer import Recording
+from pytest_marketreplay.clock import counter_ns
 from pytest_marketreplay.config import Settings
 from pytest_marketreplay.errors import (
     MarketReplayError,
     RecordingError,
     RecordingExhausted,
     ReplayError,
+    StreamError,
     UnrecordedRequest,
+    UsageMistake,
 )
-from pytest_marketreplay.replay import afterwards, explain, replace
+from pytest_marketreplay.replay import explain, replace
 from pytest_marketreplay.replay.answer import Answer
 from pytest_marketreplay.replay.live import Live
 from pytest_marketreplay.replay.matching import Key, show
 from pytest_marketreplay.replay.recognise import Known, Recogniser
+from pytest_marketreplay.replay.recordings import Recordings
 from pytest_marketreplay.replay.run import Run
+from pytest_marketreplay.replay.starting import first_ns
 from pytest_marketreplay.replay.tape import Tape
 from pytest_marketreplay.venues.registry import Registry
+
+if TYPE_CHECKING:
+    from pytest_marketreplay.replay.faults import Faults
+    from pytest_marketreplay.replay.marketclock import MarketClock
+    from pytest_marketreplay.replay.stream.capture import Capture
+    from pytest_marketreplay.replay.stream.player import Player
+    from pytest_marketreplay.replay.stream.streams import Streams
 
 _MOST_LATE = 64
 
@@ -57,8 +72,6 @@ class Session:
         self.is_open = True
         self.refusals: list[MarketReplayError] = []
         """What was refused or found damaged, also where the code under test swallowed the error."""
-        self.recorded = 0
-        """Answers that were recorded so far."""
         self.replayed = 0
         """Answers that were played so far, repetitions included."""
         self._lock = threading.RLock()
@@ -74,13 +87,28 @@ class Session:
         self.all_live = mode in ("all", "rewrite") or (mode == "once" and not self._run.existed(self.layers[0]))
         self.refuses = not (self.all_live or self.records_new)
         """Whether nothing may reach the network."""
-        self._early: set[str] = set()
-        self._late: dict[str, int] = {}
-        self._staged: dict[Path, Path] = {}
-        self._recordings: dict[Path, Recording] = {}
-        self._replaced: dict[Path, dict[Place, set[Hashable]]] = {}
+        self._kept = Recordings(self.layers[0], mode, self._run)
+        self._streams: Streams | None = None
+        self.faults: Faults | None = None
+        """What is injected into answers and frames; None: nothing."""
+        self.clock: MarketClock | None = None
+        """The clock, where it tells the recording's time."""
+        if self.settings.clock == "recording" and not self.all_live:
+            self.clock = self._recordings_clock()
         if mode == "rewrite":
             self._recording(self.layers[0])  # also a test that asks nothing replaces what it recorded before
+
+    def _recordings_clock(self) -> MarketClock | None:
+        """Return the clock, at the recording's start; None: there is no recording yet, and this session makes it."""
+        start_ns = first_ns(self.layers)
+        if start_ns is None:
+            if self.records_new:
+                return None
+            shown = ", ".join(map(str, self.layers))
+            raise UsageMistake(f'clock="recording" needs a recording, and there is none in {shown}: record one first')
+        from pytest_marketreplay.replay.marketclock import MarketClock
+
+        return MarketClock(start_ns)
 
     # ---------------------------------------------------------------- asking
 
@@ -92,10 +120,12 @@ class Session:
         headers: Iterable[tuple[str | bytes, str | bytes]] = (),
         *,
         unread: bool = False,
+        waits: bool = False,
     ) -> Answer | Live | None:
         """Decide what happens to a request: a recorded answer, the network with recording, or None: not our business.
 
-        `url` is absolute. `unread` says that there is a body which is a stream. Raises UnrecordedRequest,
+        `url` is absolute. `unread` says that there is a body which is a stream. `waits` says that the caller waits for
+        the answer's `due_ns` by itself, as a task does; else the session's clock moves there at once. Raises UnrecordedRequest,
         RecordingExhausted, DamagedCassette.
         """
         known = self._recogniser.recognise(method, url, body, unread=unread)
@@ -105,7 +135,7 @@ class Session:
         if found:
             SECRETS.add(found)
             if not self.refuses:
-                self._learn(found[len(known.secrets) :])
+                self._kept.learn(found[len(known.secrets) :])
         reference = self.settings.reference
         target = self.layers[0]
         live = self.all_live
@@ -119,15 +149,17 @@ class Session:
                 live, records = False, True
         if not live:
             try:
-                with self._lock:
-                    slot = self.tape.take(
-                        known.place, known.key, "error" if records and exhausted == "error" else exhausted
-                    )
-                    if slot is not None:
-                        meta, payload = self.tape.answer(slot)
-                        self.replayed += 1
-                if slot is not None:
-                    return Answer(meta, payload)
+                how = "error" if records and exhausted == "error" else exhausted
+                number = 0
+                if self.faults is not None:
+                    peek = partial(self._peek, known, target, how)
+                    answer, number = self.faults.request(known, peek, self._elapsed_ns())
+                    if answer is not None:
+                        self._passes(answer, None, waits=waits)
+                        return answer
+                answer = self._replay(known, target, how, waits=waits, number=number)
+                if answer is not None:
+                    return answer
                 if not records:
                     raise self._refuse(known, self.tape.queue(known.place, known.key).length)
             except MarketReplayError as error:
@@ -135,6 +167,119 @@ class Session:
                 self.refusals.append(error)
                 raise
         return Live(self, known, self._recording(target), stored)
+
+    def _elapsed_ns(self) -> int:
+        return self.clock.now_ns if self.clock is not None else counter_ns()
+
+    def _peek(self, known: Known, target: Path, exhausted: str) -> Answer | None:
+        """Return the recorded answer to a request, or None; it stays for the next time."""
+        with self._lock:
+            if self.settings.order == "time" and self.clock is not None and target != self.settings.reference:
+                slot = self.tape.as_of(known.place, known.key, self.clock.now_ns // 1_000_000, keep=True)
+            else:
+                slot = self.tape.peek(known.place, known.key, exhausted)
+            return None if slot is None else Answer(*self.tape.answer(slot))
+
+    def _replay(
+        self, known: Known, target: Path, exhausted: str, *, waits: bool = False, number: int = 0
+    ) -> Answer | None:
+        """Return the recorded answer to a request, or None; `number` is what the faults count it as."""
+        with self._lock:
+            if self.settings.order == "time" and self.clock is not None and target != self.settings.reference:
+                slot = self.tape.as_of(known.place, known.key, self.clock.now_ns // 1_000_000)
+            else:
+                slot = self.tape.take(known.place, known.key, exhausted)
+            if slot is None:
+                return None
+            meta, payload = self.tape.answer(slot)
+            self.replayed += 1
+        answer = Answer(meta, payload)
+        if self.faults is not None:
+            answer = self.faults.answer(known, answer, number)
+        if self.clock is not None or self._streams is not None:
+            recorded_ms = None if target == self.settings.reference else self.tape.time_ms(slot)
+            self._passes(answer, recorded_ms, waits=waits)
+        return answer
+
+    def _passes(self, answer: Answer, recorded_ms: int | None, *, waits: bool) -> None:
+        """Let the time pass that an answer took; `recorded_ms` is when it was asked for in the recording."""
+        if self._streams is not None:
+            self._streams.timeline.progressed()
+        if self.clock is None:
+            return
+        asked_ns = self.clock.now_ns
+        if recorded_ms is not None and self.settings.order == "sequence":
+            asked_ns = max(asked_ns, recorded_ms * 1_000_000)
+        elif recorded_ms is not None and recorded_ms * 1_000_000 > asked_ns:
+            asked_ns = recorded_ms * 1_000_000  # before the first that is recorded: the client waits for that one
+        answer.due_ns = asked_ns + int((answer.meta.latency_ms or 0.0) * 1e6)
+        if not waits:
+            self.clock.move_to(answer.due_ns)
+
+    def connect(self, url: str, headers: Iterable[tuple[str | bytes, str | bytes]] = ()) -> Player | Capture | None:
+        """Decide what happens to a WebSocket connection: a recorded one, the network with recording, or None: not ours.
+
+        `url` is absolute. Raises UnrecordedRequest, RecordingExhausted, DamagedCassette.
+        """
+        known = self._recogniser.recognise(WEBSOCKET, url, None, unread=False)
+        if known is None:
+            return None
+        found, stored = self._recogniser.secrets(known, headers)
+        if found:
+            SECRETS.add(found)
+        if not self.all_live:
+            try:
+                if self.faults is not None and self.streams.has(known, optional=self.records_new):
+                    said = self.faults.upgrade(known, self._elapsed_ns())
+                    if said is not None:
+                        self._passes(said, None, waits=False)
+                        return self.streams.turned_away(known, said)
+                player = self.streams.play(known, optional=self.records_new)
+            except MarketReplayError as error:
+                self.refusals.append(error)
+                raise
+            if player is not None:
+                return player
+        from pytest_marketreplay.replay.stream.capture import Capture
+
+        return Capture(self, known, self._recording(self.layers[0]), stored)
+
+    @property
+    def streams(self) -> Streams:
+        """The WebSocket connections of this session."""
+        if self._streams is None:
+            from pytest_marketreplay.replay.stream.streams import Streams
+
+            with self._lock:
+                if self._streams is None:
+                    self._streams = Streams(self, self._recogniser, [str(layer) for layer in self.layers])
+        return self._streams
+
+    def sleeps(self, seconds: float) -> None:
+        """Note that a thread begins a `time.sleep`: it waits for no frame, and no verdict is given meanwhile.
+
+        Raises StreamError where a verdict was given, and the thread only looks for a frame between short sleeps.
+        """
+        if self._streams is None:
+            return
+        timeline = self._streams.timeline
+        if (error := timeline.in_vain(seconds)) is not None:
+            raise error
+        if self.clock is None:
+            timeline.sleeping(seconds)
+
+    @property
+    def late_verdicts(self) -> list[StreamError]:
+        """What clients were told that had all the frames which the recorded client had, and waited for more.
+
+        No test fails by it; a warning tells.
+        """
+        return self._streams.timeline.late if self._streams is not None else []
+
+    @property
+    def played_frames(self) -> int:
+        """How many WebSocket frames were given to clients so far."""
+        return self._streams.timeline.played_frames if self._streams is not None else 0
 
     def name_host(self, host: str, venue: str) -> None:
         """Take a host (`127.0.0.1:8080`) for a venue's from now on. Raises UsageMistake for an unknown venue."""
@@ -171,47 +316,23 @@ class Session:
 
     # ---------------------------------------------------------------- recording
 
-    def _learn(self, secrets: Iterable[str]) -> None:
-        """Note secrets of headers that come after something was recorded: it may hold them, as a login's answer does."""
-        with self._lock:
-            for secret in secrets:
-                if not self.recorded:
-                    self._early.add(secret)
-                elif secret not in self._early:
-                    self._late[secret] = self._late.get(secret, 0) + 1
-
-    def _late_secrets(self) -> list[str]:
-        """Return what was learnt late; of many, what came again: the others are signatures of one request."""
-        if len(self._late) <= _MOST_LATE:
-            return list(self._late)
-        return [secret for secret, times in self._late.items() if times > 1][-_MOST_LATE:]
-
-    def _recording(self, target: Path) -> Recording:
-        with self._lock:
-            recording = self._recordings.get(target)
-            if recording is None:
-                root = target
-                if self.settings.mode in ("all", "rewrite"):
-                    self._run.files_at_start(target)
-                    try:
-                        root = self._staged[target] = replace.staging(target)
-                    except OSError as error:  # a client would take it for a failure of the network
-                        raise self._lost(RecordingError(f"cannot record into {target}: {error}")) from error
-                    self._replaced[target] = {}
-                recording = self._recordings[target] = Recording(root)
-            return recording
+    @property
+    def recorded(self) -> int:
+        """Answers and frames that were recorded so far."""
+        return self._kept.recorded
 
     def keep(self, recording: Recording, place: Place, key: Key, line: bytes) -> None:
         """Write one line of a recording. Raises RecordingError."""
         try:
-            recording.append(place, line)
+            self._kept.keep(recording, place, key, line)
         except RecordingError as error:
             raise self._lost(error) from error.__cause__
-        with self._lock:
-            self.recorded += 1
-            for target, known in self._recordings.items():
-                if known is recording and target in self._replaced:
-                    self._replaced[target].setdefault(place, set()).add(key)
+
+    def _recording(self, target: Path) -> Recording:
+        try:
+            return self._kept.into(target)
+        except RecordingError as error:  # a client would take an OSError for a failure of the network
+            raise self._lost(error) from error.__cause__
 
     def _lost(self, error: RecordingError) -> RecordingError:
         """Remember that an answer was not recorded: the test must not pass, also where its code swallows the error."""
@@ -222,7 +343,14 @@ class Session:
     def unplayed(self) -> list[tuple[Path, int, str]]:
         """Return file, line and endpoint of what the first cassette holds and nobody asked for."""
         with self._lock:
-            return [] if self.all_live else self.tape.unplayed(0)
+            if self.all_live:
+                return []
+            try:
+                return [*self.tape.unplayed(0), *self.streams.unplayed(0)]
+            finally:
+                if not self.is_open:
+                    self.tape.close()
+                    self.streams.close()
 
     def close(self, *, keep: bool = True) -> int:
         """End the session. `keep` puts a new recording in place of the old; without it, what was recorded goes.
@@ -234,27 +362,9 @@ class Session:
             return 0
         self.is_open = False
         self.tape.close()
-        discarded = 0
-        for target, recording in self._recordings.items():
-            recording.close()
-            staged = self._staged.get(target)
-            if keep and self._late:
-                afterwards.scrub_recording(recording.written, self._late_secrets())
-            if not keep:
-                discarded += recording.discard()
-            elif staged is not None:
-                whole = self.settings.mode == "rewrite" and target == self.layers[0]
-                replace.commit(
-                    target,
-                    staged,
-                    None if whole else self._replaced[target],
-                    self._run.files_at_start(target),
-                    self._key_of_place,
-                )
-                staged = None
-            if staged is not None:
-                replace.drop(staged, target)
-        return discarded
+        if self._streams is not None:
+            self._streams.close()
+        return self._kept.close(keep=keep, key_of=self._key_of_place)
 
     def _key_of_place(self, place: Place) -> Callable[[Head], Hashable]:
         return self._recogniser.matcher_of_folder(place.venue).of_head

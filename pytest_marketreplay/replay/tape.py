@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ class Tape:
         self._matcher_of = matcher_of
         self._indexes: dict[tuple[int, Place], Index] = {}
         self._queues: dict[tuple[Place, Key], Queue] = {}
+        self._timed: dict[tuple[Place, Key], list[Slot]] = {}
 
     def index(self, layer: int, place: Place) -> Index:
         """Return the index of a place in a layer; reads its files at the first call. Raises DamagedCassette."""
@@ -97,6 +99,48 @@ class Tape:
         queue.position += 1
         slot[0].played[slot[1]] = 1
         return slot
+
+    def peek(self, place: Place, key: Key, exhausted: str) -> Slot | None:
+        """Return the answer that `take` would, and leave it."""
+        queue = self.queue(place, key)
+        position = queue.position
+        if queue.length == 1 and self._only is not None:  # `take` counts no position then
+            index, number = queue[0]
+            return None if index.played[number] and exhausted == "error" else queue[0]
+        if position >= queue.length:
+            if not queue.length or exhausted == "error":
+                return None
+            position = queue.length - 1 if exhausted == "last" else 0
+        return queue[position]
+
+    def as_of(self, place: Place, key: Key, now_ms: int, *, keep: bool = False) -> Slot | None:
+        """Return the newest answer to a request not later than a moment; before the first, the first. None: none is there.
+
+        Nothing is used up. With `keep` it does not count as played either.
+        """
+        queue = self.queue(place, key)
+        slots = [queue[position] for position in range(queue.length)] if queue.length < 2 else self._in_time(place, key)
+        if not slots:
+            return None
+        at = bisect_right(slots, now_ms, key=self.time_ms)
+        index, number = slots[max(at - 1, 0)]
+        if not keep:
+            index.played[number] = 1
+        return index, number
+
+    def _in_time(self, place: Place, key: Key) -> list[Slot]:
+        known = self._timed.get((place, key))
+        if known is None:
+            queue = self.queue(place, key)
+            known = [queue[position] for position in range(queue.length)]
+            known.sort(key=self.time_ms)
+            self._timed[place, key] = known
+        return known
+
+    @staticmethod
+    def time_ms(slot: Slot) -> int:
+        """Return when an answer was asked for, Unix epoch in milliseconds."""
+        return slot[0].time_ms(slot[1])
 
     def answer(self, slot: Slot) -> tuple[Meta, bytes]:
         """Read an answer. Raises DamagedCassette."""

@@ -13,9 +13,13 @@ import pytest
 
 from pytest_marketreplay.cassette import reader
 from pytest_marketreplay.cassette.entry import Entry
+from pytest_marketreplay.cassette.frame import Frame
 from pytest_marketreplay.cassette.index import Index
 from pytest_marketreplay.cassette.reader import Damage, TornTail
 from pytest_marketreplay.errors import DamagedCassette
+from pytest_marketreplay.replay.matching import Matcher
+from pytest_marketreplay.replay.stream.recorded import Lines
+from pytest_marketreplay.venues.registry import Registry
 
 FOLDER = Path(__file__).parent.parent / "format_cases"
 CASES = json.loads((FOLDER / "cases.json").read_text(encoding="utf-8"))
@@ -30,6 +34,10 @@ def spelled(value: Any) -> Any:
     return value if isinstance(value, str) else str(value)
 
 
+def body_of(line: Entry | Frame) -> bytes:
+    return line.body() if isinstance(line, Entry) else line.data()
+
+
 def test_every_file_of_the_folder_is_a_case_and_every_case_a_file():
     files = {f"{kind}/{path.name}" for kind in ("valid", "invalid") for path in (FOLDER / kind).iterdir()}
     assert files == {case["file"] for case in CASES["valid"] + CASES["invalid"]}
@@ -41,7 +49,7 @@ def test_a_valid_file_reads_as_its_case_says(case):
     entries = list(reader.read(FOLDER / case["file"]))
     assert len(entries) == case["entries"]
     for line, body in case.get("bodies", {}).items():
-        assert entries[int(line) - 1].body() == base64.b64decode(body)
+        assert body_of(entries[int(line) - 1]) == base64.b64decode(body)
     for line, meta in case.get("meta", {}).items():
         found = json.loads(msgspec.json.encode(entries[int(line) - 1].meta))
         assert {key: found[key] for key in meta} == meta
@@ -54,7 +62,7 @@ def test_a_valid_file_reads_as_its_case_says(case):
 @pytest.mark.parametrize("case", cases("valid"))
 def test_check_finds_nothing_in_a_valid_file(case):
     found = list(reader.check(FOLDER / case["file"]))
-    assert all(isinstance(item, Entry) for item in found)
+    assert all(isinstance(item, Entry | Frame) for item in found)
     assert len(found) == case["entries"]
 
 
@@ -104,7 +112,7 @@ def test_check_names_the_damage_and_goes_on_behind_it(case):
         assert len(found) >= min(lines, case["line"])
 
 
-@pytest.mark.parametrize("case", [case for case in cases("invalid") if not case.values[0].get("torn")])
+@pytest.mark.parametrize("case", [case for case in cases("invalid") if not {"torn", "frame"} & case.values[0].keys()])
 def test_the_index_refuses_an_invalid_file(case):
     index = Index(lambda head: head.endpoint)
     with warnings.catch_warnings():
@@ -126,12 +134,25 @@ def test_repair_keeps_what_is_good_and_the_old_file(case, tmp_path):
     source = FOLDER / case["file"]
     path = tmp_path / source.name
     path.write_bytes(source.read_bytes())
-    good = [item.body() for item in reader.check(source) if isinstance(item, Entry)]
+    good = [body_of(item) for item in reader.check(source) if not isinstance(item, Damage)]
 
     kept, dropped, old = reader.repair(path)
 
     assert (kept, dropped) == (len(good), 1)
     assert old is not None
     assert old.read_bytes() == source.read_bytes()
-    assert [entry.body() for entry in reader.read(path)] == good
+    assert [body_of(entry) for entry in reader.read(path)] == good
     assert sorted(tmp_path.iterdir()) == sorted([path, old])
+
+
+@pytest.mark.parametrize("case", [case for case in cases("invalid") if case.values[0].get("frame")])
+def test_the_index_of_connections_refuses_what_is_no_frame(case):
+    registry = Registry()
+    lines = Lines([FOLDER / case["file"]], Matcher(registry.by_folder("binance")))
+    with pytest.raises(DamagedCassette) as caught:
+        lines.load()
+        assert case["file"].endswith("not_a_string.jsonl"), "only reading the payload finds this"
+        for connection in lines.connections:
+            list(connection.frames())
+    lines.close()
+    assert caught.value.line == case["line"]

@@ -45,10 +45,10 @@ class Aiohttp:
             return response
 
         jar = aiohttp.CookieJar(unsafe=True)  # cookies of an IP address, as the other clients keep them
+        if hasattr(aiohttp, "ClientHandlerType"):  # aiohttp 3.11 knows no middlewares
+            options["middlewares"] = [middleware]
         out = []
-        async with aiohttp.ClientSession(
-            cookie_jar=jar, trace_configs=[_trace(events)], middlewares=[middleware], **options
-        ) as session:
+        async with aiohttp.ClientSession(cookie_jar=jar, trace_configs=[_trace(events)], **options) as session:
             for call in probe.calls:
                 seen = await self.call(session, call, site)
                 seen["cookie jar"] = {cookie.key: cookie.value for cookie in jar}

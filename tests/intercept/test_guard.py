@@ -15,7 +15,6 @@ from pathlib import Path
 from socket import getaddrinfo as getaddrinfo_by_name
 from typing import Any
 
-import aiohttp
 import pytest
 
 from pytest_marketreplay.api import use_cassette
@@ -106,11 +105,6 @@ WAYS: dict[str, Callable[[], Any]] = {
 }
 
 
-async def ws_connect() -> None:
-    async with aiohttp.ClientSession() as session:
-        await session.ws_connect(f"wss://{NAME}/ws")
-
-
 async def datagram_endpoint() -> None:
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, remote_addr=(ADDRESS, 53))
@@ -173,7 +167,6 @@ ASYNC_WAYS: dict[str, Callable[[], Awaitable[Any]]] = {
     "loop.sock_connect": sock_connect,
     "loop.getaddrinfo": loop_getaddrinfo,
     "loop.getnameinfo": loop_getnameinfo,
-    "aiohttp.ws_connect": ws_connect,
     "asyncio.to_thread": in_thread,
 }
 ASYNCIO_ONLY = {"loop.sock_sendto": sock_sendto, "a datagram transport": datagram_to}

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 
 from pytest_marketreplay.api import use_cassette
-from pytest_marketreplay.errors import NetworkRefused
+from pytest_marketreplay.errors import NetworkRefused, UnrecordedRequest
 
 from .test_guard import ADDRESS, WAYS, refused
 
@@ -111,17 +111,28 @@ def test_a_loopback_host_that_is_a_venue_is_refused(loop: str, folder: Path) -> 
             listener.accept()
 
 
-def test_a_websocket_to_a_venue_on_loopback_is_refused(folder: Path) -> None:
-    async def main(port: int) -> None:
-        async with aiohttp.ClientSession() as session:
-            await session.ws_connect(f"ws://127.0.0.1:{port}/ws")
+async def ws_connect(host: str) -> None:
+    async with aiohttp.ClientSession() as session:
+        await session.ws_connect(f"ws://{host}/ws")
 
+
+def test_a_websocket_to_a_venue_on_loopback_is_refused(folder: Path) -> None:
     with listening(socket.AF_INET, ("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        with use_cassette(folder, hosts={f"127.0.0.1:{port}": "binance"}) as session:
-            with pytest.raises(NetworkRefused, match="WebSocket"):
-                asyncio.run(main(port))
+        host = f"127.0.0.1:{listener.getsockname()[1]}"
+        with use_cassette(folder, hosts={host: "binance"}) as session:
+            with pytest.raises(UnrecordedRequest, match=f"WebSocket ws://{host}/ws"):
+                asyncio.run(ws_connect(host))
             session.refusals.clear()
+        listener.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_a_websocket_to_an_unknown_host_is_refused_before_its_name_is_resolved(folder: Path) -> None:
+    with use_cassette(folder) as session:
+        with pytest.raises(UnrecordedRequest, match=r"WebSocket ws://api\.exchange\.example/ws"):
+            asyncio.run(ws_connect("api.exchange.example"))
+        session.refusals.clear()
 
 
 def test_allow_hosts_opens_a_host(folder: Path) -> None:

@@ -8,6 +8,7 @@ from threading import Thread
 
 import pytest
 from inner_suite import LogServer, Suite
+from market_suite import StreamSuite
 
 from pytest_marketreplay.exchange import SimulatedExchange
 
@@ -27,6 +28,15 @@ def exchange() -> Iterator[SimulatedExchange]:
 @pytest.fixture
 def suite(pytester: pytest.Pytester, exchange: SimulatedExchange) -> Suite:
     return Suite(pytester, exchange)
+
+
+@pytest.fixture
+def streaming(pytester: pytest.Pytester) -> Iterator[StreamSuite]:
+    """A suite whose exchange moves by itself, as a stream needs it."""
+    with SimulatedExchange(seed=7, step_every=0.01) as running:
+        running.market("binance")
+        running.market("kraken")
+        yield StreamSuite(pytester, running)
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""WebSocket connections: how they are recorded, found again, and played."""

@@ -1,0 +1,1 @@
+"""WebSocket connections: recorded and replayed under the real clients, from servers on loopback."""
