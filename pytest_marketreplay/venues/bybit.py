@@ -1,14 +1,15 @@
 """Bybit, version 5 of its API, spot and derivatives.
 
 Sources: Bybit V5 API documentation, "Integration Guidance" (X-BAPI-* headers, recv_window), "Error Codes", "Rate Limit";
-"WebSocket Stream", "Connect" (the login: `{"op": "auth", "args": [key, expires, signature]}`). Errors come with HTTP 200.
+"WebSocket Stream", "Connect" (the login: `{"op": "auth", "args": [key, expires, signature]}`), "Websocket Trade Guideline"
+(orders over WebSocket, with the time in a `header`). Errors come with HTTP 200.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_marketreplay.venues.profile import Venue
+from pytest_marketreplay.venues.profile import CLIENT_ORDER_IDS, VOLATILE, Venue
 from pytest_marketreplay.venues.registry import hookimpl
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _RATE_LIMIT = frozenset((10006, 10018))
 class Bybit(Venue):
     """Symbols in upper case, `retCode` and `retMsg` with HTTP 200."""
 
+    volatile = VOLATILE | CLIENT_ORDER_IDS | {"x-bapi-timestamp", "x-bapi-recv-window"}
     reference = frozenset(("/v5/market/instruments-info", "/v2/public/symbols"))
 
     def __init__(self, name: str, hosts: tuple[str, ...]) -> None:

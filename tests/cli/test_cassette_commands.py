@@ -186,10 +186,12 @@ def test_the_demo_records_replays_and_keeps_its_cassette(tmp_path: Path) -> None
     done = marketreplay("demo", "--to", tmp_path / "demo")
     assert done.returncode == 0, done.stderr
     said = done.stdout.decode()
-    assert "6 answers replayed" in said
-    assert said.count("the same") == 7
+    assert "6 answers and 80 WebSocket messages replayed" in said
+    assert said.count(", the same") == 8
+    assert "the checksums hold" in said
     assert "no recorded answer for GET" in said
-    assert b"6 entries" in marketreplay("cassette", "check", tmp_path / "demo").stdout
+    assert b"6 files" in (checked := marketreplay("cassette", "check", tmp_path / "demo").stdout)
+    assert b"0 damaged lines" in checked
     again = marketreplay("demo", "--to", tmp_path / "demo")
     assert (again.returncode, again.stdout) == (2, b"")
     assert b"exists" in again.stderr

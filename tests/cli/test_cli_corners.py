@@ -17,7 +17,7 @@ from pytest_marketreplay import use_cassette
 from pytest_marketreplay.cassette import entry, payload
 from pytest_marketreplay.cassette.files import Place
 from pytest_marketreplay.cassette.writer import Recording
-from pytest_marketreplay.demo import DemoFailed, _refuses, run
+from pytest_marketreplay.demo import DemoFailed, _rebuilds, _refuses, run
 from pytest_marketreplay.exchange import SimulatedExchange
 
 SCRIPT = Path(sys.executable).with_name("marketreplay")
@@ -167,6 +167,15 @@ def test_the_demonstration_fails_when_an_unrecorded_request_is_answered(tmp_path
             assert requests.get(f"{binance}/api/v3/depth?symbol=BTCUSDT&limit=50", timeout=10).ok
     with pytest.raises(DemoFailed, match="was answered"):
         _refuses(lambda text: None, tmp_path / "new", hosts, binance)
+
+
+def test_the_demonstration_fails_when_no_book_can_be_rebuilt(tmp_path: Path) -> None:
+    with SimulatedExchange() as exchange:
+        kraken = exchange.url("kraken")
+        with use_cassette(tmp_path / "new", mode="once", hosts={kraken.partition("://")[2]: "kraken"}):
+            assert requests.get(f"{kraken}/0/public/Depth?pair=XBTUSD&count=3", timeout=10).ok  # polled, not streamed
+    with pytest.raises(DemoFailed, match="cannot be rebuilt"):
+        _rebuilds(lambda text: None, tmp_path / "new")
 
 
 def test_a_recorded_failure_counts_as_an_error_and_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import os
 import re
 import shlex
 import sys
@@ -10,16 +13,25 @@ from pathlib import Path
 
 # imported once here, and not again by each example: a nested run forgets what it imported first
 import aiohttp  # noqa: F401
+import anyio  # noqa: F401
 import doc_blocks
 import httpx  # noqa: F401
 import pytest
 import requests  # noqa: F401
+import time_machine  # noqa: F401
+import websocket  # noqa: F401
+import websockets.asyncio.client
+import websockets.sync.client  # noqa: F401
 from doc_blocks import Block, Command
 
 import pytest_marketreplay.api
 import pytest_marketreplay.exchange.listener
 import pytest_marketreplay.plugin.play  # noqa: F401
 from pytest_marketreplay.cli import main
+
+for _name in ("hypothesis", "pandas", "pyarrow"):  # likewise, where they are installed
+    with contextlib.suppress(ImportError):
+        importlib.import_module(_name)
 
 _OPTIONS = [f"-pno:{name}" for name in ("recording", "cassetter", "randomly", "cacheprovider")]
 if not entry_points(group="pytest11", name="marketreplay"):  # run from a checkout that is merely on the path
@@ -89,9 +101,14 @@ def test_every_example_of_the_page_runs(
     for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.syspath_prepend(str(pytester.path))
+    monkeypatch.setenv("PATH", os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])))  # marketreplay
     pytester.makeini("[pytest]\n")  # the root folder is this one, and not one above it
     for block in doc_blocks.blocks(page):
         if block.title is not None:
+            if block.title.endswith(
+                ".py"
+            ):  # a module of this suite may have the same name, and would be found in its place
+                monkeypatch.delitem(sys.modules, Path(block.title).stem, raising=False)
             target = pytester.path / block.title
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(block.text, encoding="utf-8")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import inspect
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +19,33 @@ from click.testing import CliRunner
 from doc_blocks import tables
 
 import pytest_marketreplay
-from pytest_marketreplay import api, errors, plugin
-from pytest_marketreplay.cassette import entry, names
+from pytest_marketreplay import api, errors, plugin, strategies
+from pytest_marketreplay.cassette import entry, frame, names
 from pytest_marketreplay.cli import cli
-from pytest_marketreplay.config import EXHAUSTED, MODES, UNPLAYED, Settings
+from pytest_marketreplay.config import CLOCKS, ENDS, EXHAUSTED, MODES, ORDERS, PACES, UNPLAYED, Settings
+from pytest_marketreplay.data import MarketData
 from pytest_marketreplay.errors import MarketReplayError
+from pytest_marketreplay.exchange import SimulatedExchange
 from pytest_marketreplay.intercept import failures
 from pytest_marketreplay.intercept.install import PATCHERS
+from pytest_marketreplay.market import structs
 from pytest_marketreplay.plugin import choices, play
-from pytest_marketreplay.venues import binance, kraken
-from pytest_marketreplay.venues.registry import Hooks
+from pytest_marketreplay.plugin.liveclock import LiveClock
+from pytest_marketreplay.replay.faults import KINDS, Fault, Faults
+from pytest_marketreplay.replay.marketclock import MarketClock
+from pytest_marketreplay.serve import CassetteServer
+from pytest_marketreplay.venues import binance, bitstamp, bybit, coinbase, deribit, kraken, okx
+from pytest_marketreplay.venues.registry import Hooks, _packaged
 
 _DOCS = doc_blocks.ROOT / "docs"
 _FORMAT = _DOCS / "reference" / "format.md"
 _OPTIONS = _DOCS / "reference" / "options.md"
+_PYTHON = _DOCS / "reference" / "python-api.md"
+_INNER = {
+    "Faults": {"acting", "answer", "frames", "held", "request", "taken", "upgrade"},
+    "SimulatedExchange": {"answer", "answer_upgrade", "next_failure", "note"},
+}
+"""What the parts of this package ask of each other."""
 
 
 def _first(rows: list[list[str]]) -> list[str]:
@@ -91,9 +107,9 @@ def test_every_argument_of_the_marker_is_in_the_page_with_its_default() -> None:
     rows = {row[0]: row[1] for row in tables(_OPTIONS, "argument", "default") if row[0] != "*cassettes"}
     assert tuple(rows) == choices.ARGUMENTS
     settings = Settings()
-    for name in ("mode", "exhausted"):
-        assert rows[name] == getattr(settings, name)
-    for value in (*EXHAUSTED, *UNPLAYED, *MODES):
+    for name in ("mode", "exhausted", *choices.PLAYING):
+        assert rows[name] == str(getattr(settings, name))
+    for value in (*EXHAUSTED, *UNPLAYED, *MODES, *CLOCKS, *ORDERS, *PACES, *ENDS):
         assert f"`{value}`" in _OPTIONS.read_text(encoding="utf-8")
 
 
@@ -119,7 +135,9 @@ def test_everything_public_of_the_fixture_is_in_the_page() -> None:
 
 def test_the_built_in_venues_are_in_the_page_with_their_hosts() -> None:
     """A host may be shortened to its first part where a range is meant."""
-    venues = [*binance.pytest_marketreplay_venues(), *kraken.pytest_marketreplay_venues()]
+    modules = (binance, kraken, coinbase, bybit, okx, bitstamp, deribit)
+    venues = [venue for module in modules for venue in module.pytest_marketreplay_venues()]
+    assert {venue.name for venue in venues} == {venue.name for venue in _packaged()} - {"generic"}
     rows = {row[0]: row[1] for row in tables(_OPTIONS, "venue", "hosts")}
     assert rows.keys() == {venue.name for venue in venues}
     for venue in venues:
@@ -149,6 +167,56 @@ def test_everything_that_the_pages_say_of_a_session_exists(tmp_path: Path) -> No
     with pytest_marketreplay.use_cassette(tmp_path) as session:
         for name in said:
             assert hasattr(session, _named(name)), name
+
+
+def _public(thing: type, *instance: str) -> set[str]:
+    """Return the public names of a class and its bases, with attributes that only an instance has."""
+    return {name for name in dir(thing) if not name.startswith("_")} | set(instance)
+
+
+@pytest.mark.parametrize(
+    ("thing", "own"),
+    [
+        (MarketData, ("cassettes",)),
+        (CassetteServer, ()),
+        (Faults, ("injected",)),
+        (SimulatedExchange, ("requests",)),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_the_page_says_of_a_class_exists(thing: type, own: tuple[str, ...]) -> None:
+    """And of the methods that a user calls none is left out."""
+    rows = _first(tables(_PYTHON, f"of `{thing.__name__}`", "what it is"))
+    said = {_named(name.strip().strip("`")) for row in rows for name in re.split(r", (?=`)", row)}
+    inner = _INNER.get(thing.__name__, set())
+    assert said <= _public(thing, *own)
+    assert _public(thing, *own) - said == inner
+
+
+def test_the_defaults_of_arguments_are_those_of_the_code() -> None:
+    """Of a server and of a fault."""
+    parameters = inspect.signature(CassetteServer.__init__).parameters
+    expected = {name: each.default for name, each in parameters.items() if name not in ("self", "cassettes")}
+    rows = {row[0]: row[1] for row in tables(_PYTHON, "argument of `CassetteServer`", "default")}
+    assert rows == {name: value if isinstance(value, str) else repr(value) for name, value in expected.items()}
+    fault = Fault("429")
+    rows = {row[0]: row[1] for row in tables(_PYTHON, "field of `Fault`", "default")}
+    assert list(rows) == [field.name for field in dataclasses.fields(Fault)]
+    assert all(rows[name] == repr(getattr(fault, name)) for name in rows if name != "kind")
+
+
+def test_every_kind_of_fault_struct_and_strategy_is_in_the_page() -> None:
+    """No more and no fewer."""
+    kind = next(row for row in tables(_PYTHON, "field of `Fault`", "default") if row[0] == "kind")[2]
+    assert set(re.findall(r"`([^`]+)`", kind)) == set(KINDS)
+    for name, fields in tables(_PYTHON, "struct", "fields"):
+        assert re.findall(r"`([^`]+)`", fields) == list(getattr(structs, name).__struct_fields__)
+    rows = _first(tables(_PYTHON, "strategy or function", "what it draws or does"))
+    said = {_named(name.strip("`")) for row in rows for name in re.split(r", (?=`)", row)}
+    assert said == set(strategies.__all__)
+    clock = {_named(row) for row in _first(tables(_OPTIONS, "name", "what it is"))}
+    assert clock == _public(LiveClock)
+    assert clock <= _public(MarketClock)
 
 
 def test_the_page_of_errors_draws_the_tree_of_the_code() -> None:
@@ -188,7 +256,7 @@ def test_the_page_of_errors_draws_the_tree_of_the_code() -> None:
         "MarketReplayError": None,
         **{each.__name__: each.__bases__[0].__name__ for each in classes(MarketReplayError)},
     }
-    for name in ("TornTail", "UnplayedAnswers", "NotAnEntry"):
+    for name in ("TornTail", "UnplayedAnswers", "MissingFrames", "ClockFallback", "NotAnEntry"):
         assert f"`{name}`" in page
     assert all(name in page for name, each in vars(errors).items() if inspect.isclass(each) and name != "Path")
 
@@ -196,8 +264,12 @@ def test_the_page_of_errors_draws_the_tree_of_the_code() -> None:
 def test_every_patch_of_a_client_is_in_the_page_of_clients() -> None:
     """`Class.attribute`, as it is patched while a session is in play."""
     page = (_DOCS / "reference" / "clients.md").read_text(encoding="utf-8")
-    for module in ("aiohttp", "httpx", "requests.adapters", "urllib3.connectionpool"):
-        __import__(module)
+    infrastructure = {"socket", "ssl", "uvloop", "time", "asyncio.base_events", "threading"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # websockets.legacy
+        for module in PATCHERS.keys() - infrastructure:
+            importlib.import_module(module)
+    for module in PATCHERS.keys() - infrastructure:
         for patch in PATCHERS[module]():
             assert f"{patch.owner.__name__}.{patch.name}`" in page
 
@@ -237,6 +309,10 @@ def test_the_keys_of_meta_in_the_specification_are_those_of_the_code() -> None:
     for name in ("method", "status", "encoding"):
         assert rows[name] == str(getattr(example, name))
     assert set(_first(tables(_FORMAT, "key", "type", "what it is"))) == set(entry.Entry.__struct_fields__)
+    names_of = [
+        name for row in tables(_FORMAT, "key of `meta`", "type", "default") for name in re.findall(r"\w+", row[0])
+    ]
+    assert set(names_of) == set(frame.FrameMeta.__struct_fields__)
 
 
 def test_the_failures_in_the_specification_are_those_of_the_code() -> None:
@@ -251,7 +327,10 @@ def test_every_line_of_a_jsonl_example_is_an_entry(page: Path) -> None:
     for block in doc_blocks.blocks(page):
         if block.language == "jsonl":
             for line in block.text.encode().splitlines():
-                entry.read_entry(line)
+                if entry.read_head(line).meta.dir is None:
+                    entry.read_entry(line)
+                else:
+                    frame.read_frame(line)
 
 
 def test_the_reasons_of_damage_in_the_specification_are_those_of_the_code() -> None:

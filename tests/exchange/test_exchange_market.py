@@ -24,14 +24,14 @@ from pytest_marketreplay.exchange.trades import PAST_TRADES
 
 BTC = tuple(each for each in BINANCE_INSTRUMENTS if each.symbol == "BTCUSDT")
 TIGHT = tuple(each for each in BINANCE_INSTRUMENTS if each.symbol == "ETHBTC")
-few = settings(max_examples=10, deadline=None)
+few = settings(max_examples=6, deadline=None)
 
 actions = st.lists(
     st.one_of(
-        st.tuples(st.just("step"), st.integers(1, 30)),
+        st.tuples(st.just("step"), st.integers(1, 15)),
         st.tuples(st.sampled_from(["buy", "sell"]), st.integers(1, 10**13)),
     ),
-    max_size=12,
+    max_size=8,
 )
 
 
@@ -197,7 +197,7 @@ def test_old_trades_are_forgotten_in_one_piece(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_long_run_stays_near_where_it_began() -> None:
     market = Market(BTC + TIGHT, 9)
-    market.advance(3000)
+    market.advance(1500)
     for listing in market.listings.values():
         opening = listing.instrument.opening_tick
         assert abs(listing.book.best(True).tick - opening) < opening // 10
