@@ -64,9 +64,9 @@ class Streams:
         names = []
         if (match := _PATH.fullmatch(connection.endpoint)) is not None:
             names = url_names(match["names"] or "", "")
-        if connection.opening is not None:
-            named = connection.opening.params.get("streams")
-            names += [name for part in texts(named) for name in part.split("/") if name]
+        assert connection.opening is not None
+        named = connection.opening.params.get("streams")
+        names += [name for part in texts(named) for name in part.split("/") if name]
         return self._add(connection, names)
 
     def sent(self, connection: Connection, data: bytes) -> list[Route]:

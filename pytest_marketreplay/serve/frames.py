@@ -56,9 +56,6 @@ class Frames:
         """For each line, when it came or went. Unix epoch in nanoseconds."""
         self.connections: list[Connection] = []
 
-    def __len__(self) -> int:
-        return len(self._offset)
-
     def scan(self, layer: Path, place: Place) -> Iterator[tuple[Connection, int, Frame]]:
         """Read the files of a place, and yield each line's connection, number and frame.
 

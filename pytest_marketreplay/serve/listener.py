@@ -41,7 +41,7 @@ class Listener:
             asyncio.run(self._serve(ready))
         except BaseException as error:
             if ready.done():
-                raise
+                raise  # pragma: no cover - once it listens, only a failure of the event loop itself ends it
             ready.set_exception(error)
 
     def stop(self) -> None:
@@ -91,7 +91,7 @@ class Listener:
                 if request.headers.get("Upgrade", "").lower() == "websocket":
                     return await sockets.connect(request)
                 return await rest.answer(request)
-            except ConnectionError:
+            except ConnectionError:  # pragma: no cover - a client that goes in the middle of its handshake
                 raise
             except Exception:
                 log.exception("%s: a request could not be served", rest.name)

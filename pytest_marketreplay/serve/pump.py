@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from pytest_marketreplay.cassette.frame import close_payload
 
-from .client import GOING_AWAY, SERVICE_RESTART, Client
+from .client import GOING_AWAY, Client
 from .frames import Connection
 from .pace import Pace
 from .timeline import Route, Timeline
@@ -172,9 +172,6 @@ class Pump:
         if not pace.loop:
             self._ended()
             await self._client.close(GOING_AWAY, "the recording has ended")
-            return True
-        if self.follows is not None and self.follows.ending is not None:
-            await self._client.close(SERVICE_RESTART, "the recording starts over")
             return True
         if pace.is_free and not any(len(self._timeline.streams[route].lines) for route in self._turns):
             await self._wait(_SETTLE_S)  # streams without a message go round at no speed at all

@@ -106,8 +106,6 @@ class RecordedSession:
             await self._wait(None)
         sent = 0
         for at in self.connection.lines:
-            if self._client.is_gone:
-                return
             frame = self._frames.read(at)
             if frame.meta.dir == "send":
                 if frame.meta.opcode in DATA:

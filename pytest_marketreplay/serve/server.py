@@ -206,8 +206,7 @@ class CassetteServer:
         return self._ports[venue]
 
     def _local(self, host: str) -> str | None:
-        if self._loaded is None:
-            return None
+        assert self._loaded is not None  # whoever asks is being served
         name = self._loaded.registry.of(host).name
         return self.url(name) if name in self._ports else None
 

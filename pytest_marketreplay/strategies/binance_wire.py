@@ -80,9 +80,3 @@ class BinanceWire:
             data = {"e": "trade", "E": moment, "s": self.symbol, "t": number, "p": price, "q": size}
             data |= {"T": moment, "m": maker, "M": True}
         return orjson.dumps({"stream": self.trade_stream, "data": data})
-
-
-def decimals(value: Decimal) -> int:
-    """Return how many digits stand after the point."""
-    exponent = value.as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0

@@ -129,8 +129,7 @@ def _value(text: str, start: int) -> tuple[Node, int]:
     if first in "[{":
         return _container(text, start, first == "{")
     match = _SCALAR.match(text, start)
-    if match is None:
-        raise ValueError(f"not JSON at character {start}")
+    assert match is not None  # the grammar was looked at before
     kind: Kind = "string" if first == '"' else "number" if first in "-0123456789" else "other"
     return Node(kind, match[0]), match.end()
 
@@ -144,8 +143,7 @@ def _container(text: str, start: int, is_object: bool) -> tuple[Node, int]:
             at = _end_of_space(text, at + 1)
         if is_object:
             match = _SCALAR.match(text, at)
-            if match is None:
-                raise ValueError(f"not JSON at character {at}")
+            assert match is not None
             keys.append(match[0][1:-1])
             at = _end_of_space(text, _end_of_space(text, match.end()) + 1)
         glue.append(text[before:at])

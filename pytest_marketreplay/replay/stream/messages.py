@@ -21,6 +21,8 @@ _VERBS = ("op", "event", "method", "type", "action", "cmd", "command")
 _NUMBER = re.compile(r"[+-]?[0-9]*\.?[0-9]+")
 _TOKEN = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?=[^\d\W]*\d)(?=\d*[^\d\W])[\w~+/=]{16,}")
 """A UUID, or as many letters and digits as no name of a subprotocol has without a dot or a hyphen."""
+_TIME = re.compile(r"1[0-9]{9}(?:[0-9]{3}){0,3}(?:\.[0-9]+)?")
+"""Seconds to nanoseconds since 1970."""
 _REQUEST_ID = rb'("%b"\s*:\s*)%b(?=\s*[,}])'
 
 
@@ -38,7 +40,7 @@ def redacted(venue: Venue, data: bytes) -> tuple[bytes, list[str]]:
             return data, []
         found: list[str] = []
         clean = venue.rules.redact_text(text, found)
-        return (clean.encode(), found) if found else (data, [])
+        return (clean.encode(), _telling(found)) if found else (data, [])
     found = []
     hidden = hide_stream_keys(data.decode(), found)
     if found:
@@ -53,7 +55,12 @@ def redacted(venue: Venue, data: bytes) -> tuple[bytes, list[str]]:
         ((_, clean_value),) = (
             venue.rules.redact_params(((WHOLE, value),), found) if not isinstance(value, str) else ((WHOLE, value),)
         )
-    return (dump_json(clean_value).encode(), found) if found else (data, [])
+    return (dump_json(clean_value).encode(), _telling(found)) if found else (data, [])
+
+
+def _telling(found: list[str]) -> list[str]:
+    """Leave out times (when a login expires, its nonce): hidden too, but frames of the market are full of such numbers."""
+    return [secret for secret in found if not _TIME.fullmatch(secret)]
 
 
 def _is_login(value: dict[str, Any]) -> bool:

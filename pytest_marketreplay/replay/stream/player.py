@@ -297,6 +297,7 @@ class Player:
         for sent in (*self._unmet, *self._welcome):
             if sent.message.text == message.text:
                 (self._unmet if sent in self._unmet else self._welcome).remove(sent)
+                (self.connection or self.lead).made.add(sent.position)
                 for name, new in message.ids.items():
                     old = sent.message.ids.get(name)
                     if old is not None and old != new:

@@ -8,6 +8,7 @@ the recording, a frame is an event on that clock like a timer.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sized
 from contextvars import copy_context
 from time import monotonic
@@ -179,14 +180,34 @@ class Pump:
                     self._loop.call_later(_LOOK_S, self._end_polling)
 
     def _end_polling(self, left: int = 60) -> None:
-        """End a task that looks for a frame between short sleeps: after the verdict none will come."""
+        """End tasks that look for a frame between short sleeps, or wait for ever: after the verdict none will come."""
         for handle in list(getattr(self._loop, "_scheduled", ())):
             if _is_sleep(handle) and (error := self._timeline.in_vain(handle.when() - self._loop.time())) is not None:
                 future = handle._args[0]
                 if not future.done():
                     future.set_exception(error)
+        if self._rests_for_ever() and (error := self._timeline.in_vain(0.0)) is not None:
+            for task in asyncio.all_tasks(self._loop):
+                waits = task._fut_waiter  # type: ignore[attr-defined]
+                if type(waits) is asyncio.Future and not waits.done():
+                    waits.set_exception(error)
         if left and self._timeline.is_open:
             self._loop.call_later(_LOOK_S, self._end_polling, left - 1)
+
+    def _rests_for_ever(self) -> bool:
+        """Tell whether nothing will wake the loop: a reader has swallowed the verdict, and a queue stays empty.
+
+        A timer that is far off does not count: aiohttp sets one of five minutes for each connection.
+        """
+        selector = getattr(self._loop, "_selector", None)
+        if selector is None or self._ready or len(selector.get_map()) > self._loop._internal_fds:  # type: ignore[attr-defined]
+            return False
+        soon = self._loop.time() + _LONGEST_SLEEP_S
+        timers = getattr(self._loop, "_scheduled", ())
+        if any(each is not self._watched and not each.cancelled() and each.when() < soon for each in timers):
+            return False
+        here = threading.current_thread()
+        return all(thread is here or thread in self._timeline.threads_before for thread in threading.enumerate())
 
     # ---------------------------------------------------------------- an event on the recording's clock
 

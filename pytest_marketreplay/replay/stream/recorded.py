@@ -35,6 +35,8 @@ class Sent(NamedTuple):
     position: int
     """Which line of the connection it is."""
     message: Message
+    where: tuple[Path, int]
+    """File and line."""
 
 
 class Resume(NamedTuple):
@@ -63,6 +65,8 @@ class Connection:
         """What the client sent and the exchange may have answered; messages that only keep it open are not here."""
         self.first_ns = self.last_ns = 0
         self.was_played = False
+        self.made: set[int] = set()
+        """Positions of messages that a client of this session has sent."""
         self.resume: Resume | None = None
         self.where: tuple[Path, int] = (Path(), 0)
         """File and line of its first line."""
@@ -142,7 +146,7 @@ class Lines:
                     frame = self._frame(path, line.number, line.offset, data)
                     message = Message(self._matcher, frame.data(), binary=meta.opcode == "binary")
                     if not message.is_keepalive:
-                        connection.sends.append(Sent(position, message))
+                        connection.sends.append(Sent(position, message, (Path(path), line.number)))
         self.connections.sort(key=lambda connection: opened_ms[id(connection)])
 
     def frames(self, number: int, start: int, end: int) -> Iterator[Frame]:

@@ -121,18 +121,20 @@ class Streams:
         return Player(self, known, self._url(known), [connection])
 
     def unplayed(self, layer: int) -> list[tuple[Path, int, str]]:
-        """Return file, line and endpoint of every connection of a layer that was never opened. Reads the whole layer."""
+        """Return file, line and endpoint of what no client did of a layer. Reads the whole layer.
+
+        That is every connection that was never opened, and every message that was not sent in one that was.
+        """
         out = []
         root = self._layers[layer]
         with self._lock:
             for place in files.places(Path(root)):
                 if place.endpoint.startswith("ws_"):
                     lines = self._of(layer, place, self._recogniser.matcher_of_folder(place.venue))
-                    out += [
-                        (each.where[0], each.where[1], each.opening.endpoint if each.opening else place.endpoint)
-                        for each in lines.connections
-                        if not each.was_played
-                    ]
+                    for each in lines.connections:
+                        endpoint = each.opening.endpoint if each.opening else place.endpoint
+                        unsent = [sent.where for sent in each.sends if sent.position not in each.made]
+                        out += [(*where, endpoint) for where in (unsent if each.was_played else [each.where])]
         return out
 
     def _of(self, layer: int, place: Place, matcher: Matcher) -> Lines:

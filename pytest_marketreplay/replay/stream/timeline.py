@@ -46,6 +46,8 @@ class Timeline:
         """What clients that waited in vain were told."""
         self.late: list[StreamError] = []
         """Those of them who had everything that the recorded client had."""
+        self.threads_before = frozenset(threading.enumerate())
+        """Threads that are not of the test, or were there before its first connection."""
         self._vigil: tuple[StreamError, tuple[int, int, int], float] | None = None
         self.changed = threading.Condition()
         self._granted = 0
