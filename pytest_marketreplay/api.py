@@ -9,13 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_marketreplay.config import PATIENCE_S, Settings
-from pytest_marketreplay.errors import UsageMistake, WaitedForMore
+from pytest_marketreplay.errors import UsageMistake
 from pytest_marketreplay.intercept.install import PATCHES
 from pytest_marketreplay.replay.current import in_play
 from pytest_marketreplay.replay.run import Run
 from pytest_marketreplay.replay.session import Session
 from pytest_marketreplay.venues.profile import Venue
 from pytest_marketreplay.venues.registry import Registry
+
+
+class WaitedForMore(UserWarning):
+    """A client waited for another frame where the recorded client had closed the connection (docs/how-to/stream.md)."""
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -24,6 +25,10 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 ENDS: tuple[EndOfTape, ...] = get_args(EndOfTape)
 PACES = ("virtual", "realtime", "step")
 PATIENCE_S = 0.7
+
+Moment = datetime | str | int | float
+"""A `datetime` or ISO 8601 text (without a zone: UTC), or Unix epoch in milliseconds."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 LOOPBACK = frozenset(
     ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "::1", "[::1]", "0.0.0.0", "::")
@@ -62,6 +67,25 @@ def is_loopback(host: str) -> bool:
         return True
     parts = name.split(".")
     return len(parts) == 4 and parts[0] == "127" and all(part.isdigit() for part in parts)
+
+
+def moment_ns(value: Moment, what: str = "time") -> int:
+    """Return a time as Unix epoch in nanoseconds. Raises UsageMistake for what is no time."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise UsageMistake(f"{what} is {value!r}; it can be an ISO time such as '2025-10-02T10:00:00Z'") from None
+    if isinstance(value, datetime):
+        delta = (value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH
+        return ((delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds) * 1000
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageMistake(f"{what} is {value!r}; it can be a datetime, an ISO text, or milliseconds since 1970")
+    if isinstance(value, float):
+        if not value == value or abs(value) > 1e16:
+            raise UsageMistake(f"{what} is {value!r}; it can be milliseconds since 1970")
+        return round(value * 1_000_000)
+    return value * 1_000_000
 
 
 @dataclass(frozen=True)

@@ -183,7 +183,3 @@ class StreamStalled(StreamError):
     """The next recorded frame answers something that the client has not sent, and the client waits for a frame."""
 
     what = "the client waits for a frame, and the recording for the client,"
-
-
-class WaitedForMore(UserWarning):
-    """A client waited for another frame where the recorded client had closed the connection (docs/how-to/stream.md)."""

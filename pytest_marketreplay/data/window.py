@@ -1,36 +1,16 @@
-"""Times as a caller may give them, and windows between two of them."""
+"""Windows between two times, as a caller may give them."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import NamedTuple
 
+from pytest_marketreplay.config import Moment as Time
+from pytest_marketreplay.config import moment_ns as time_ns
 from pytest_marketreplay.errors import UsageMistake
 
-Time = datetime | str | int | float
-"""A `datetime` or ISO 8601 text (without a zone: UTC), or Unix epoch in milliseconds."""
+__all__ = ["Time", "Window", "time_ns"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = 2**63
-
-
-def time_ns(value: Time, what: str = "time") -> int:
-    """Return a time as Unix epoch in nanoseconds. Raises UsageMistake for what is no time."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise UsageMistake(f"{what} is {value!r}; it can be an ISO time such as '2025-10-02T10:00:00Z'") from None
-    if isinstance(value, datetime):
-        delta = (value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH
-        return ((delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds) * 1000
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageMistake(f"{what} is {value!r}; it can be a datetime, an ISO text, or milliseconds since 1970")
-    if isinstance(value, float):
-        if not value == value or abs(value) > 1e16:
-            raise UsageMistake(f"{what} is {value!r}; it can be milliseconds since 1970")
-        return round(value * 1_000_000)
-    return value * 1_000_000
 
 
 class Window(NamedTuple):

@@ -50,7 +50,8 @@ class Listener:
     def wake(self) -> None:
         """Look again how often the market moves by itself; from any thread."""
         loop, woken = self._loop, self._woken
-        if loop is not None and woken is not None and not loop.is_closed():
+        # None while the thread is only starting, closed when it has just ended: then there is nothing to wake
+        if loop is not None and woken is not None and not loop.is_closed():  # pragma: no branch - as said
             loop.call_soon_threadsafe(woken.set)
 
     async def _serve(self, ready: Future[dict[str, str]]) -> None:

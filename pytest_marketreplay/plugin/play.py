@@ -13,15 +13,13 @@ import pytest
 
 from pytest_marketreplay.api import closing, playing, raise_refusals, warn_of_late_verdicts
 from pytest_marketreplay.cassette import names
-from pytest_marketreplay.config import Settings
+from pytest_marketreplay.config import Moment, Settings, moment_ns
 from pytest_marketreplay.errors import MarketReplayError, ReplayError, UsageMistake
 from pytest_marketreplay.plugin.choices import Choices, check_arguments, marker_arguments, names_of
-from pytest_marketreplay.plugin.liveclock import LiveClock, moment_ns
+from pytest_marketreplay.plugin.liveclock import LiveClock
 from pytest_marketreplay.replay.session import Session
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from pytest_marketreplay.exchange.server import SimulatedExchange
     from pytest_marketreplay.replay.faults import Faults
     from pytest_marketreplay.replay.marketclock import MarketClock
@@ -79,7 +77,7 @@ class MarketReplay:
         """
         return self._stepping("step").step(count)
 
-    def run_until(self, moment: datetime | int | str) -> Event | None:
+    def run_until(self, moment: Moment) -> Event | None:
         """Let all frames up to a moment of the recording come (`pace="step"`); returns as `step` does.
 
         `moment`: a datetime (naive: UTC), ISO 8601 text, or Unix epoch in milliseconds. With the recording's clock and

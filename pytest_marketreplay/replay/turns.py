@@ -55,6 +55,8 @@ class Turns:
         self._clock = clock
         self._lock = threading.RLock()
         self._waiters: list[Waiter] = []
+        self._changes = 0
+        """Counts who has joined and left."""
         self._before: frozenset[int] = frozenset()
         self._home = 0
         self._at_rest: dict[int, Standing] = {}
@@ -75,11 +77,13 @@ class Turns:
         """Count one more that waits."""
         with self._lock:
             self._waiters.append(waiter)
+            self._changes += 1
 
     def leave(self, waiter: Waiter) -> None:
         """Count one less."""
         with self._lock:
             self._waiters.remove(waiter)
+            self._changes += 1
         self._nudge()
 
     @contextmanager
@@ -158,6 +162,7 @@ class Turns:
         ends = _real_time() + GRACE_S
         with self._lock:
             me.is_idle, me.is_passed_over, me.target_ns = True, False, target_ns
+            changes = self._changes
         if not self.others_rest(me, pause, ends):
             self.run(me)
             return False
@@ -166,6 +171,8 @@ class Turns:
                 before = self._before_me(me, target_ns)
                 if before is None:
                     self.run(me)
+                    if self._changes != changes:  # one that slept is awake since, and what it does next comes first
+                        return False
                     self._clock.forward(target_ns)
                     return True
                 before.wake()

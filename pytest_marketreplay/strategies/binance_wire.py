@@ -7,7 +7,6 @@ key order as recorded from the venue.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 from typing import Any
 
 import orjson

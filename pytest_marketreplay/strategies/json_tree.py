@@ -14,6 +14,7 @@ Kind = Literal["object", "list", "number", "string", "other"]
 _SPACE = re.compile(r"[ \t\r\n]*")
 _SCALAR = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s,\]}]+')
 _NUMBER = re.compile(r"(-?(?:0|[1-9]\d*))(?:\.(\d+))?(?:[eE]([-+]?\d{1,3}))?", re.ASCII)
+_DEEPEST = 64  # no venue goes beyond ten; what mutates a tree looks at every pair of levels
 _LONGEST = 30  # with quotes, sign and point: what Decimal reckons exactly
 
 
@@ -111,12 +112,7 @@ def parse(body: bytes) -> Node:
     """Read JSON. Raises ValueError where it is none, or too deeply nested."""
     text = body.decode()
     parse_json(text)  # the grammar; what follows trusts it
-    start = _end_of_space(text, 0)
-    try:
-        node, _ = _value(text, start)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    return node
+    return _value(text, _end_of_space(text, 0), 0)[0]
 
 
 def _end_of_space(text: str, at: int) -> int:
@@ -124,17 +120,19 @@ def _end_of_space(text: str, at: int) -> int:
     return match.end() if match else at
 
 
-def _value(text: str, start: int) -> tuple[Node, int]:
+def _value(text: str, start: int, deep: int) -> tuple[Node, int]:
     first = text[start]
     if first in "[{":
-        return _container(text, start, first == "{")
+        return _container(text, start, first == "{", deep + 1)
     match = _SCALAR.match(text, start)
     assert match is not None  # the grammar was looked at before
     kind: Kind = "string" if first == '"' else "number" if first in "-0123456789" else "other"
     return Node(kind, match[0]), match.end()
 
 
-def _container(text: str, start: int, is_object: bool) -> tuple[Node, int]:
+def _container(text: str, start: int, is_object: bool, deep: int) -> tuple[Node, int]:
+    if deep > _DEEPEST:
+        raise ValueError("nested too deeply")
     items, glue, keys = [], [], []
     at = _end_of_space(text, start + 1)
     before = start
@@ -147,7 +145,7 @@ def _container(text: str, start: int, is_object: bool) -> tuple[Node, int]:
             keys.append(match[0][1:-1])
             at = _end_of_space(text, _end_of_space(text, match.end()) + 1)
         glue.append(text[before:at])
-        item, before = _value(text, at)
+        item, before = _value(text, at, deep)
         items.append(item)
         at = _end_of_space(text, before)
     glue.append(text[before : at + 1])

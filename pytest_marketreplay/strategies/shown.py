@@ -120,7 +120,8 @@ class Shown:
         elif (number_ := node.number) is not None:
             if not number_.units:
                 self.zero.add(path)
-        elif node.text is not None:
+        else:
+            assert node.text is not None  # only containers are ever without
             texts = self.texts.setdefault(path, {})
             if node.text in texts or len(texts) < _MOST_TEXTS:
                 texts[node.text] = texts.get(node.text, 0) + 1

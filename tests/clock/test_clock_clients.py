@@ -14,12 +14,13 @@ from urllib.parse import urlencode
 import pytest
 import requests
 import urllib3
-from conftest import START_NS, Opened
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from pytest_marketreplay.api import use_cassette
 from pytest_marketreplay.replay.marketclock import MarketClock
+
+from .conftest import START_NS, Opened
 
 _URL = "https://api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=5"
 _BOOK = '{"lastUpdateId":1027024,"bids":[["4.00000000","431.00000000"]],"asks":[]}'

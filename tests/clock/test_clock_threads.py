@@ -11,10 +11,12 @@ from contextlib import contextmanager
 
 import pytest
 import requests
-from conftest import START_NS, Opened, Script
 
 from pytest_marketreplay.exchange import SimulatedExchange
 from pytest_marketreplay.replay.marketclock import MarketClock
+from pytest_marketreplay.replay.turns import Waiter
+
+from .conftest import START_NS, Opened, Script
 
 real_time = time.perf_counter
 
@@ -181,3 +183,27 @@ def test_a_server_of_the_test_in_another_thread_holds_no_sleep(clock: MarketCloc
         assert clock.now_ns >= before + 3600 * 10**9
         assert real_time() - started < 3
         loop.call_soon_threadsafe(server.close)
+
+
+def test_a_turn_is_not_taken_where_one_that_slept_has_woken_meanwhile(clocked: Opened) -> None:
+    ends = threading.Event()
+    with clocked() as clock:
+        rests = threading.Thread(target=ends.wait)
+        rests.start()
+        turns, me = clock.turns, Waiter(lambda: None)
+        turns.join(me)
+
+        def another_wakes(_: float) -> bool:
+            with turns.sleeper():
+                return False
+
+        later = clock.now_ns + 1_000_000
+        try:
+            assert not turns.take(me, later, another_wakes)
+            assert clock.now_ns == later - 1_000_000
+            assert turns.take(me, later, lambda seconds: ends.wait(seconds))
+            assert clock.now_ns == later
+        finally:
+            turns.leave(me)
+            ends.set()
+            rests.join()

@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
-from conftest import START_NS, Opened, Script
 
 from pytest_marketreplay.errors import ClockStuck
 from pytest_marketreplay.replay.marketclock import MarketClock
+
+from .conftest import START_NS, Opened, Script
 
 real_time = time.perf_counter
 

@@ -15,10 +15,11 @@ from time import monotonic as early_monotonic
 from time import sleep as early_sleep
 
 import pytest
-from conftest import START_NS, Opened, Script
 
 from pytest_marketreplay.intercept.install import PATCHES
 from pytest_marketreplay.replay.marketclock import ClockFallback, MarketClock, in_play
+
+from .conftest import START_NS, Opened, Script
 
 real_time = time.perf_counter
 

@@ -85,9 +85,9 @@ def test_no_record_is_an_empty_table_with_its_columns(data) -> None:
 @pytest.mark.parametrize("price", ["0.0000000000000000001", "123456789012345678901"])
 def test_a_number_that_does_not_fit_is_named_and_not_rounded(price) -> None:
     pytest.importorskip("pyarrow")
-    odd = Trade("binance", "BTCUSDT", 0, Decimal(price), Decimal(1))
-    with pytest.raises(UsageMistake, match=r"price = .* does not fit"):
-        tables.to_arrow(Trade, [odd])
+    good, odd = (Trade("binance", "BTCUSDT", 0, Decimal(text), Decimal(1)) for text in ("4.50", price))
+    with pytest.raises(UsageMistake, match=rf"price = {Decimal(price)} does not fit"):
+        tables.to_arrow(Trade, [good, odd])
 
 
 @pytest.mark.parametrize(

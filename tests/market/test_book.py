@@ -221,3 +221,32 @@ def test_levels_beyond_the_depth_of_a_stream_fall_off() -> None:
     follower.apply(diff("4.5:1", "5.5:1", depth=2))
     assert follower.book.bids.best() == levels("4.5:1 4:1")
     assert follower.book.asks.best() == levels("5:1 5.5:1")
+
+
+def test_waiting_diffs_that_name_the_id_before_join_by_it() -> None:
+    follower = Follower(joins=True)
+    follower.apply(diff("4:3", first_id=20, last_id=25, previous_id=11))
+    assert follower.seed(whole(8)) is None
+    assert not follower.ready  # 9 to 11 are missing between the snapshot and the diff
+    assert follower.seed(whole(11)) is None
+    assert follower.ready
+    assert follower.last_id == 25
+
+
+def test_after_a_hole_the_diffs_that_still_wait_go_on_from_the_next_snapshot() -> None:
+    follower = Follower(joins=True)
+    for number in (11, 13, 14, 15):
+        follower.apply(diff(f"{number}:1", first_id=number, last_id=number))
+    assert follower.seed(whole(10)) == Break("chain", 12, 13)
+    assert not follower.ready
+    assert follower.seed(whole(12)) is None
+    assert follower.last_id == 15
+    assert follower.book.bids.best() == levels("15:1 14:1 13:1 4:1")
+
+
+def test_a_diff_without_any_id_is_taken_and_claims_nothing() -> None:
+    follower = joined()
+    assert follower.apply(diff("4:9")) is None
+    assert follower.ready
+    assert not follower.checked
+    assert follower.book.bids.best() == levels("4:9")

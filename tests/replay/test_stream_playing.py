@@ -261,6 +261,19 @@ def test_frames_that_were_not_played_and_connections_that_were_not_opened_are_to
     ]
 
 
+def test_a_message_that_no_client_sent_is_told_with_its_line(tmp_path):
+    record(
+        tmp_path, said("/ws", ("send", b'{"sub":"a"}'), b"one", ("send", b'{"order":1}'), ("send", b'{"op":"ping"}'))
+    )
+    playing = session(tmp_path)
+    client = Client(playing, "/ws")
+    client.send(b'{"sub":"a"}')
+    assert client.all() == [b"one"]
+    assert [(line, endpoint) for _, line, endpoint in playing.unplayed()] == [(4, "/ws")]
+    client.send(b'{"order":1}')
+    assert playing.unplayed() == []
+
+
 def test_a_reader_that_waits_after_what_the_recorded_client_closed_is_told_and_does_not_fail_the_test(tmp_path):
     record(tmp_path, said(STREAM, b"one", ("send close", b"\x03\xe8")))
     playing = session(tmp_path, patience=0.05)

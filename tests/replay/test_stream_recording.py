@@ -297,3 +297,12 @@ def test_what_is_no_login_is_compared_by_its_values(tmp_path):
     client = Client(session(tmp_path), "/ws")
     with pytest.raises(UnrecordedFrame):
         client.send(b'{"op":"signal","args":["short"]}')
+
+
+def test_the_time_of_a_login_is_no_secret_that_is_looked_for_in_the_market(tmp_path):
+    login = b'{"op":"auth","args":["k3yOfTheFirstAccount",1662350400000,"s1gnatureOfTheFirst"]}'
+    frame = b'{"ts":1662350400000,"data":["1662350400000"]}'
+    record(tmp_path, said("/ws", ("send", login), frame))
+    client = Client(session(tmp_path), "/ws")
+    client.send(login.replace(b"1662350400000", b"1790000000456"))
+    assert client.all() == [frame]

@@ -51,7 +51,7 @@ def running(*arguments: object) -> Iterator[subprocess.Popen[str]]:
     try:
         yield process
     finally:
-        process.kill()
+        process.terminate()
         process.communicate(timeout=10)
 
 
@@ -77,6 +77,11 @@ def test_the_command_serves_until_it_is_asked_to_stop_and_ends_cleanly(market: T
         assert (process.returncode, output) == (0, "")
         assert "not recorded: binance GET /api/v3/depth?symbol=BTCUSDT&limit=7" in errors
         assert "Traceback" not in errors
+
+
+def test_the_json_line_names_hosts_only_where_they_are_asked_for(market: Tape) -> None:
+    with running(market.close(), "--json") as process:
+        assert sorted(said(process)) == ["now_ms", "venues"]
 
 
 def test_the_command_prints_one_line_for_each_venue(market: Tape) -> None:

@@ -248,7 +248,8 @@ def test_a_wrong_choice_is_a_mistake(tmp_path: Path) -> None:
 
 
 def test_what_is_no_json_is_drawn_as_it_is(tmp_path: Path) -> None:
-    folder = cassette(tmp_path, "<html>503</html>", "1" * 5_000, "[" * 5_000 + "]" * 5_000, "7e", '"word"', status=503)
+    deep = ["[" * depth + "]" * depth for depth in (65, 5_000)]
+    folder = cassette(tmp_path, "<html>503</html>", "1" * 5_000, *deep, "7e", '"word"', status=503)
     bodies = set()
 
     @few
@@ -259,7 +260,7 @@ def test_what_is_no_json_is_drawn_as_it_is(tmp_path: Path) -> None:
         bodies.add(answer.body)
 
     look()
-    assert len(bodies) == 5
+    assert len(bodies) == 6
 
 
 def test_failures_of_the_connection_are_no_answers(tmp_path: Path) -> None:

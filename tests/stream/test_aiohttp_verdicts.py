@@ -75,6 +75,48 @@ def test_the_end_of_the_tape_is_raised_where_the_client_waits_and_within_a_secon
         session.late_verdicts.clear()
 
 
+async def reads_in_a_task_that_swallows_its_error(url: str, count: int) -> None:
+    queue: asyncio.Queue[Any] = asyncio.Queue()
+    async with aiohttp.ClientSession() as client, client.ws_connect(url) as ws:
+
+        async def pass_on() -> None:
+            try:
+                while True:
+                    queue.put_nowait(await ws.receive_json())
+            except TapeEnded:
+                return
+
+        reader = asyncio.create_task(pass_on())
+        for _ in range(count):
+            await queue.get()
+        await reader
+
+
+def test_who_waits_for_a_queue_is_told_so_when_its_reader_has_swallowed_the_verdict(
+    cassette: Open, five: WireServer
+) -> None:
+    started = time.monotonic()
+    with pytest.raises(TapeEnded), cassette(five):
+        asyncio.run(reads_in_a_task_that_swallows_its_error(five.url + "/ws", 6))
+    assert time.monotonic() - started < 10
+
+
+def test_who_is_woken_later_is_left_to_wait_when_its_reader_has_swallowed_the_verdict(
+    cassette: Open, five: WireServer
+) -> None:
+    async def story(url: str) -> str:
+        loop = asyncio.get_running_loop()
+        woken = loop.create_future()
+        reader = asyncio.create_task(reads_in_a_task_that_swallows_its_error(url, 5))
+        loop.call_later(3.2, woken.set_result, "woken")  # longer than the verdict and the patience after it
+        await reader
+        return str(await woken)
+
+    with cassette(five) as session:
+        assert asyncio.run(story(five.url + "/ws")) == "woken"
+        session.late_verdicts.clear()
+
+
 @pytest.mark.parametrize("receive", ["receive", "receive_str", "async for"])
 def test_whichever_way_a_client_reads_it_gets_the_verdict_and_then_a_closed_connection(
     cassette: Open, five: WireServer, receive: str

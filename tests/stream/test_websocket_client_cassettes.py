@@ -194,10 +194,12 @@ def test_in_a_test_run_a_recording_plays_and_a_swallowed_refusal_fails(
     pytester.makeini(f"[pytest]\nmarketreplay_hosts = {server.address} = binance\n")
     pytester.makepyfile(TEST.format(address=server.address))
     ignore = ("-p", "no:randomly")
-    recorded = pytester.runpytest("--record-mode=rewrite", "-k", "thread", *ignore)
+    recorded = pytester.runpytest(
+        "-p", "no:recording", "-p", "no:cassetter", "--record-mode=rewrite", "-k", "thread", *ignore
+    )
     recorded.assert_outcomes(passed=1, deselected=1)
     server.stop()
-    played = pytester.runpytest(*ignore)
+    played = pytester.runpytest("-p", "no:recording", "-p", "no:cassetter", *ignore)
     played.assert_outcomes(passed=1, failed=1)
     played.stdout.fnmatch_lines(["*no recorded answer for WebSocket wss://stream.binance.com:9443/ws/other@depth*"])
 

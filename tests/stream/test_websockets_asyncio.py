@@ -166,7 +166,7 @@ def test_the_clock_of_the_recording_passes_the_timeouts_of_the_client(stage: Sta
     async def script(ws: web.WebSocketResponse, request: web.Request) -> None:
         for number in range(3):
             await ws.send_str(str(number))
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.5)
         await ws.close()
 
     stage.exchange.scripts["slow"] = script
@@ -176,7 +176,7 @@ def test_the_clock_of_the_recording_passes_the_timeouts_of_the_client(stage: Sta
         async with connect(stage.url("slow")) as ws:
             while True:
                 try:
-                    seen.append(await asyncio.wait_for(ws.recv(), 0.12))
+                    seen.append(await asyncio.wait_for(ws.recv(), 0.3))
                 except TimeoutError:
                     seen.append("late")
                 except ConnectionClosedOK:

@@ -210,8 +210,8 @@ def test_the_pace_can_be_that_of_the_recording(stage: Stage, client: Client) -> 
     stage.exchange.scripts["paced"] = script
 
     def story() -> float:
-        line = client.connect(stage.url("paced"))
         began = time.perf_counter()
+        line = client.connect(stage.url("paced"))
         assert [line.recv() for _ in range(3)] == ["0", "1", "2"]
         took = time.perf_counter() - began
         line.close()

@@ -189,3 +189,7 @@ def test_a_test_network_is_another_venue_than_the_real_market(real, test):
     registry = Registry()
     assert registry.of(real).name != registry.of(test).name
     assert type(registry.of(real)) is type(registry.of(test))
+
+
+def test_a_venue_shows_its_name() -> None:
+    assert repr(Registry().venues["kraken"]) == "<Kraken kraken>"
