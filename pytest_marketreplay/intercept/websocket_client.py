@@ -89,7 +89,7 @@ def _websocket_connect(original: Callable[..., Any]) -> Callable[..., Any]:
 def _connect(original: Callable[..., Any]) -> Callable[..., Any]:
     def connect(url: str, options: Any, proxy: Any, socket: Any) -> Any:
         session, attempt = current(), _attempts.now
-        if session is None or attempt is None:
+        if session is None or attempt is None:  # pragma: no cover - no `WebSocket` asks
             return original(url, options, proxy, socket)
         from websocket._url import parse_url
 

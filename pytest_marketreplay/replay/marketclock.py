@@ -230,11 +230,6 @@ class MarketClock:
                 found = at, source
         return found
 
-    def has_sources(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Tell whether anything is played in a loop, due or not."""
-        with self._lock:
-            return any(source.loop is loop for source in self._sources)
-
     # ---------------------------------------------------------------- event loops
 
     def is_virtual(self, loop: asyncio.AbstractEventLoop) -> bool:

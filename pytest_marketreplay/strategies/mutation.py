@@ -156,6 +156,8 @@ def _leaf(draw: Draw, node: Node, path: Path, above: list[_Above], shown: Shown)
             return node
         chosen = draw(st.sampled_from([node.text, *(word for word in words if word != node.text)]))
         return node if chosen == node.text else Node(node.kind, chosen)
+    if not number.units and node.text is not None and node.text.lstrip('"').startswith("-"):
+        return node  # -0.00: its sign says nothing of other numbers
     low, high = _bounds(number, path, above, shown)
     if not low <= number.units <= high or low == high:
         return node
@@ -228,7 +230,13 @@ def _among_siblings(bounds: _Bounds, parent: _Above) -> None:
         elif (
             (value > 0) is (mine > 0) and abs(value) <= abs(mine) * _SAME_SIZE and abs(mine) <= abs(value) * _SAME_SIZE
         ):
-            bounds.above(value, True) if value < mine else bounds.below(value, True)
+            # and no further away than it still counts as of this size: the next edit is bound by it too
+            if value < mine:
+                bounds.above(value, True)
+                bounds.below(value * _SAME_SIZE if mine > 0 else value / _SAME_SIZE, False)
+            else:
+                bounds.below(value, True)
+                bounds.above(value / _SAME_SIZE if mine > 0 else value * _SAME_SIZE, False)
 
 
 class _Bounds:

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pytest
-
-from tests.replay import wire
+from replay import wire
 
 
 @pytest.fixture(autouse=True)

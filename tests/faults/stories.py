@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.replay.wire import Client, record, said
+from replay.wire import Client, record, said
 
 DEPTH = "https://api.binance.com/api/v3/depth?symbol=BTCUSDT"
 START_MS = 1759399200000

@@ -12,7 +12,8 @@ from pytest_marketreplay.api import use_cassette
 from pytest_marketreplay.errors import UsageMistake
 from pytest_marketreplay.replay.faults import KINDS, Fault, Faults, bodies
 from pytest_marketreplay.replay.faults.plan import Place
-from tests.faults.stories import answers
+
+from .stories import answers
 
 SIGNED = "https://api.binance.com/api/v3/account?timestamp={}"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 
 import pytest
+from replay.wire import record, said
 
-from tests.faults.stories import answers, book
-from tests.replay.wire import record, said
+from .stories import answers, book
 
 # an in-process run forgets what it imported first
 for _name in ("requests", "aiohttp", "pytest_marketreplay.plugin.play", "pytest_marketreplay.serve.server", "pytest_marketreplay.exchange.listener"):  # fmt: skip

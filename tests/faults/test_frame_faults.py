@@ -6,12 +6,13 @@ import json
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from replay.wire import Client, record, said, session
 
 from pytest_marketreplay.replay.faults import Fault, Faults
 from pytest_marketreplay.replay.stream.capture import Capture
 from pytest_marketreplay.strategies import fault_plans
-from tests.faults.stories import ACKS, BYE, DIFFS, FIRST, HELLO, MESSAGES, SECOND, Follower, stream
-from tests.replay.wire import Client, record, said, session
+
+from .stories import ACKS, BYE, DIFFS, FIRST, HELLO, MESSAGES, SECOND, Follower, stream
 
 POSITIONS = range(1, len(MESSAGES) + 1)
 

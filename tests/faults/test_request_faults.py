@@ -18,7 +18,8 @@ from pytest_marketreplay.api import use_cassette
 from pytest_marketreplay.cassette.redaction import SECRETS
 from pytest_marketreplay.errors import RecordingExhausted, UnrecordedRequest
 from pytest_marketreplay.replay.faults import KINDS, Fault, Faults
-from tests.faults.stories import DEPTH, answers, book
+
+from .stories import DEPTH, answers, book
 
 BOOKS = [book(number) for number in range(1, 5)]
 FAILED = object()

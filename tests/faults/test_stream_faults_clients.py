@@ -10,14 +10,15 @@ import aiohttp
 import pytest
 import websocket
 import websockets.sync.client
+from replay.wire import HOST, URL
 from websockets.asyncio.client import connect as websockets_connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from pytest_marketreplay.api import use_cassette
 from pytest_marketreplay.errors import UnrecordedRequest
 from pytest_marketreplay.replay.faults import Fault, Faults
-from tests.faults.stories import ACKS, DIFFS, FIRST, HELLO, MESSAGES, SECOND, stream
-from tests.replay.wire import HOST, URL
+
+from .stories import ACKS, DIFFS, FIRST, HELLO, MESSAGES, SECOND, stream
 
 WANTED = [FIRST.decode(), SECOND.decode()]
 MOST = 8

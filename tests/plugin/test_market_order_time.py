@@ -92,7 +92,7 @@ def check(log: list[list[Any]], tape: list[tuple[int, int]]) -> None:
     """Compare each poll of a run with the tape, and see that nobody's time went back."""
     times = [timestamp for timestamp, _ in tape]
     asked = [each for each in log if each[0] == "book"]
-    assert len(asked) >= 4
+    assert len(asked) >= 2
     for _, asked_ns, update_id, _ in asked:
         newest = max(bisect_right(times, asked_ns // 1_000_000) - 1, 0)
         assert update_id == tape[newest][1]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.replay import wire
+from . import wire
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,8 @@ from pytest_marketreplay.errors import (
     UnrecordedFrame,
     UnrecordedRequest,
 )
-from tests.replay.wire import Client, record, said, session
+
+from .wire import Client, record, said, session
 
 STREAM = "/stream?streams=btcusdt@depth"
 

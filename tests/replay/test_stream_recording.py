@@ -12,7 +12,8 @@ from pytest_marketreplay.cassette.frame import FrameMeta, read_frame, write_fram
 from pytest_marketreplay.cassette.payload import encode
 from pytest_marketreplay.errors import DamagedCassette, UnrecordedFrame
 from pytest_marketreplay.replay.stream.recorded import MissingFrames
-from tests.replay.wire import Client, lines, record, said, session
+
+from .wire import Client, lines, record, said, session
 
 STREAM = "/stream?streams=btcusdt@depth"
 KEY = "pqia91ma19a5s61cv6a81va65sdf19v8a65a1a5s61cv6a81va65sdf19v8a65a1"

@@ -73,11 +73,6 @@ class Connection:
         self._runs = array("q")
         self._sequence = -1
 
-    @property
-    def greets(self) -> bool:
-        """Tell whether the client's first message comes after something that the exchange said by itself."""
-        return bool(self.sends) and self.sends[0].position > 1
-
     def add(self, number: int, start: int, end: int) -> None:
         """Note where the next line stands."""
         runs = self._runs
@@ -138,7 +133,7 @@ class Lines:
                         warnings.warn(MissingFrames(_missing(path, line.number, connection, meta.seq)), stacklevel=2)
                     connection._sequence = meta.seq
                 position = connection.count
-                connection.add(number, line.offset, line.offset + len(data) + 1)
+                connection.add(number, line.offset, line.offset + len(data) + line.ended)
                 connection.last_ns = head.timestamp * 1_000_000
                 if meta.dir == "open":
                     connection.opening = self._frame(path, line.number, line.offset, data)
