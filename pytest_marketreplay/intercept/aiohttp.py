@@ -109,7 +109,7 @@ async def _go_out(
 ) -> Any:
     """Connect for real, and mark the connection with what records the answer."""
     call = _CALL.get()
-    if call is not None:
+    if call is not None:  # pragma: no branch - a connector that is used without a `ClientSession`
         # aiohttp tries an idempotent request again, without a word, when the connection broke while it was sent
         call.fail(failures.RESET)
         call.unanswered = turn
@@ -124,7 +124,7 @@ async def _go_out(
 
 
 def _failed(call: _Call | None, turn: Live | Tee, name: str | None) -> None:
-    if call is not None:
+    if call is not None:  # pragma: no branch - as above
         call.unanswered = None
     if name is not None:
         turn.fail(name)
@@ -146,7 +146,7 @@ def _start(original: Callable[..., Any]) -> Callable[..., Any]:
         except Exception as error:
             _failed(call, turn, failure_name(error))
             raise
-        if call is not None:
+        if call is not None:  # pragma: no branch - as above
             call.unanswered = None
         if isinstance(turn, Tee):
             if response.status == 101:

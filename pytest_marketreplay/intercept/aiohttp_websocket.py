@@ -236,7 +236,7 @@ class Exchange(asyncio.Transport):
             self._frames.feed(data)
             return
         self._head += data
-        if b"\r\n\r\n" in self._head:
+        if b"\r\n\r\n" in self._head:  # pragma: no branch - aiohttp sends its request at once
             self._head = None
             self._loop.call_soon(self._answer)
 

@@ -56,7 +56,7 @@ def _await_impl(original: Callable[..., Any]) -> Callable[..., Any]:
                 recorder.timed_out()
             raise
         except asyncio.CancelledError:
-            if (recorder := recorder_of(self)) is not None:
+            if (recorder := recorder_of(self)) is not None:  # pragma: no branch - a replayed handshake takes no time
                 recorder.dropped()
             raise
         except MarketReplayError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,9 +133,7 @@ class Session:
             return None
         found, stored = self._recogniser.secrets(known, headers)
         if found:
-            SECRETS.add(found)
-            if not self.refuses:
-                self._kept.learn(found[len(known.secrets) :])
+            self.learn(found, found[len(known.secrets) :])
         reference = self.settings.reference
         target = self.layers[0]
         live = self.all_live
@@ -226,7 +224,7 @@ class Session:
             return None
         found, stored = self._recogniser.secrets(known, headers)
         if found:
-            SECRETS.add(found)
+            self.learn(found, found[len(known.secrets) :])
         if not self.all_live:
             try:
                 if self.faults is not None and self.streams.has(known, optional=self.records_new):
@@ -244,6 +242,12 @@ class Session:
 
         return Capture(self, known, self._recording(self.layers[0]), stored)
 
+    def learn(self, secrets: Sequence[str], echoed: Sequence[str]) -> None:
+        """Note the secrets that a request carries; those an earlier answer may have given are taken out of it at the end."""
+        SECRETS.add(secrets)
+        if not self.refuses:
+            self._kept.learn(echoed)
+
     @property
     def streams(self) -> Streams:
         """The WebSocket connections of this session."""
@@ -251,7 +255,7 @@ class Session:
             from pytest_marketreplay.replay.stream.streams import Streams
 
             with self._lock:
-                if self._streams is None:
+                if self._streams is None:  # pragma: no branch - another thread was faster
                     self._streams = Streams(self, self._recogniser, [str(layer) for layer in self.layers])
         return self._streams
 

@@ -98,7 +98,8 @@ def check(log: list[list[Any]], tape: list[tuple[int, int]]) -> None:
         assert update_id == tape[newest][1]
     ids = [update_id for _, _, update_id, _ in asked]
     assert ids == sorted(ids)
-    assert len(set(ids)) > 2
+    reached = bisect_right(times, asked[-1][1] // 1_000_000)  # a busy machine has recorded few
+    assert len(set(ids)) >= min(3, reached)
     moments = [each[3] for each in log]
     assert moments == sorted(moments)
 

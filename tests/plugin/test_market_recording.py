@@ -269,3 +269,40 @@ def test_the_clock_and_a_marker_against_it_is_a_usage_error_without_a_traceback(
         "*market_replay.step() needs pace=\"step\" in the marker; it is 'virtual'*",
         "*pace is [[]1[]]; *",
     ])  # fmt: skip
+
+
+def test_run_until_lets_frames_come_up_to_a_moment_and_moves_the_clock(streaming: StreamSuite) -> None:
+    streaming.streaming("""
+        @pytest.mark.marketreplay("day")
+        def test_recording():
+            streams.websocket_client(count=8)
+
+        @pytest.mark.marketreplay("day", clock="recording", pace="step")
+        def test_steps(market_replay, market_clock):
+            ws = streams.websocket.create_connection(WS["binance"] + DEPTH)
+            began = market_clock.now_ns
+            event = market_replay.run_until((began + 400_000_000) / 1e6)
+            assert market_clock.now_ns >= began + 399_000_000
+            assert event is not None
+            assert "depthUpdate" in ws.recv()
+            ws.shutdown()
+
+        @pytest.mark.marketreplay("day", clock="recording", pace="step")
+        def test_steps_in_a_loop(market_replay, market_clock):
+            async def main():
+                async with streams.connect(WS["binance"] + DEPTH) as ws:
+                    began = market_clock.now_ns
+                    market_replay.run_until((began + 400_000_000) / 1e6)
+                    assert market_clock.now_ns == began  # the loop moves it, when it waits
+                    assert "depthUpdate" in await ws.recv()
+                    assert market_clock.now_ns > began
+            asyncio.run(main())
+
+        @pytest.mark.marketreplay("day")
+        def test_does_not_step(market_replay):
+            market_replay.run_until("2025-10-02T10:00:00Z")
+    """)
+    streaming.run("-k", "recording", mode="once").assert_outcomes(passed=1, deselected=3)
+    result = streaming.run("-k", "step")
+    result.assert_outcomes(passed=2, failed=1, deselected=1)
+    result.stdout.fnmatch_lines(['*market_replay.run_until() needs pace="step" in the marker*'])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import random
 import string
@@ -167,6 +168,7 @@ def test_httpx_and_aiohttp():
 '''
 
 
+@functools.cache
 def forms(secret: str) -> set[str]:
     """Return what counts as a find: the secret or a long part of it, plain, percent-encoded, in JSON, inside base64."""
     plain = {secret, secret[:PIECE], secret[-PIECE:], json.dumps(secret)[1:-1], repr(secret)[1:-1]}

@@ -28,7 +28,7 @@ def test_part(part):
 """
 PARTS, EACH = 5, 16
 EVERY = PARTS * EACH
-MOMENTS = [pytest.param(20, id="20"), pytest.param(200, id="200", marks=pytest.mark.slow)]
+MOMENTS = [pytest.param(6, id="6"), pytest.param(200, id="200", marks=pytest.mark.slow)]
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_killed_recording_has_lost_at_most_its_last_line(storm, log_server, mo
             storm.spawn("-W", "ignore::pytest_marketreplay.cassette.reader.TornTail").assert_outcomes(passed=PARTS)
             assert log_server.log == []
         remove(storm)
-    assert killed >= moments * 0.8, "most runs ended before they were killed: the test shows little"
+    assert killed >= moments * 0.6, "most runs ended before they were killed: the test shows little"
 
 
 @pytest.mark.parametrize("moments", MOMENTS)

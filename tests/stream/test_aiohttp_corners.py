@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import aiohttp
 import pytest
 
 from pytest_marketreplay.errors import DamagedCassette
+from pytest_marketreplay.replay import marketclock
+from pytest_marketreplay.replay.marketclock import ClockFallback
 
 from .aiohttp_client import exchange, run, subscription, talk
 from .conftest import Open
@@ -70,3 +73,41 @@ def test_a_damaged_line_is_told_to_a_client_that_has_not_begun_to_read(
 
     with pytest.raises(DamagedCassette), cassette(recorded):
         run(talk, recorded.url + "/ws", FIRST, SECOND)
+
+
+def test_a_file_that_is_cut_off_between_two_connections_is_told_to_the_second(cassette: Open, tmp_path: Path) -> None:
+    with WireServer(exchange) as server, cassette(server, "rewrite"):
+        first = run(talk, server.url + "/ws", FIRST, SECOND)
+        run(talk, server.url + "/ws", FIRST, SECOND)
+    (file,) = tmp_path.rglob("*.jsonl")
+    lines = file.read_bytes().splitlines(keepends=True)
+    with pytest.raises(DamagedCassette, match="cut off while it was played"), cassette(server):
+        assert run(talk, server.url + "/ws", FIRST, SECOND) == first
+        with file.open("r+b") as out:
+            out.truncate(sum(map(len, lines[: len(lines) // 2 + 1])))
+        run(talk, server.url + "/ws", FIRST, SECOND)
+
+
+def test_a_loop_in_c_plays_the_recordings_clock_in_real_time(recorded: WireServer, cassette: Open) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def story() -> Any:
+        return await asyncio.wait_for(talk(recorded.url + "/ws", FIRST, SECOND), 20)
+
+    with (
+        pytest.warns(ClockFallback),
+        cassette(recorded, clock="recording"),
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        seen = runner.run(story())
+    assert [each[0] for each in seen[:5]] == ["TEXT"] * 5
+
+
+@pytest.fixture(autouse=True)
+def unwarned() -> Iterator[None]:
+    """A fallback is warned of once in a process."""
+    before = set(marketclock._warned)
+    marketclock._warned.clear()
+    yield
+    marketclock._warned.clear()
+    marketclock._warned.update(before)

@@ -109,9 +109,12 @@ def test_a_timeout_while_recording_ends_nothing_and_errors_after_the_end_are_not
 
 def test_a_refusal_in_chunks_replays_with_its_length(cassette: Open, tmp_path: Path) -> None:
     body = b'{"code":-2015}'
-    with WireServer(lambda line: line.refuse(503, "Down", body)) as server, cassette(server, "rewrite"):
-        with pytest.raises(websocket.WebSocketBadStatusException):
-            connect(server.url + "/ws")
+    with (
+        WireServer(lambda line: line.refuse(503, "Down", body)) as server,
+        cassette(server, "rewrite"),
+        pytest.raises(websocket.WebSocketBadStatusException),
+    ):
+        connect(server.url + "/ws")
     (file,) = tmp_path.rglob("*.jsonl")
     opening = json.loads(file.read_text())  # as another client records it, whose library reads chunks
     opening["meta"]["headers"] = {"Transfer-Encoding": "chunked", "Retry-After": "7"}

@@ -63,11 +63,13 @@ def test_a_timeout_passes_on_the_clock_of_the_recording(stage: Stage) -> None:
 
     with stage.play("all"):
         recorded = story()
-    assert recorded == ["early", "timed out in 0.2s", "timed out in 0.1s", "late", 0.5]
+    assert recorded[:-1] == ["early", "timed out in 0.2s", "timed out in 0.1s", "late"]
     began = time.perf_counter()
     with stage.play(clock="recording"):
-        assert story() == recorded
+        replayed = story()
     assert time.perf_counter() - began < 0.3
+    assert replayed[:-1] == recorded[:-1]
+    assert replayed[-1] == pytest.approx(0.5, abs=0.2)  # "early" may have come late to a busy machine
 
 
 def test_threads_with_a_connection_each_get_their_own_frames(stage: Stage) -> None:
@@ -167,8 +169,8 @@ def test_a_client_that_reconnects_by_itself_plays_connection_after_connection(st
 
 
 def test_streaming_a_message_takes_one_frame(stage: Stage) -> None:
-    with stage.play("all"):
-        stream(stage.url("subscription"), "btcusdt@depth")
+    with stage.play("all"), connect(stage.url("subscription"), **LEGACY) as ws:
+        assert "".join(ws.recv_streaming()) == '{"hello":"trader"}'
     with stage.play(), connect(stage.url("subscription"), **LEGACY) as ws:
         assert "".join(ws.recv_streaming()) == '{"hello":"trader"}'
 

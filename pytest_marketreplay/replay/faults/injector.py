@@ -164,7 +164,7 @@ class Faults(Rules):
     def taken(self, player: Player, event: Event) -> None:
         """Note that a client gets an event that `frames` returned."""
         with self._lock:
-            if (passing := self._passing.get(player)) is not None:
+            if (passing := self._passing.get(player)) is not None:  # pragma: no branch - `frames` has made it
                 passing.taken(event)
 
 

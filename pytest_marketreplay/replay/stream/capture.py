@@ -78,7 +78,7 @@ class Capture:
         if opcode in ("text", "binary"):
             data, found = redacted(self._known.venue, data)
             if found:
-                SECRETS.add(found)
+                self._session.learn(found, found)
             if len(SECRETS):
                 data, _ = SECRETS.scrub_payload(data)
         self._frame("send", opcode, data, [])

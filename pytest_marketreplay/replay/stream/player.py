@@ -327,7 +327,7 @@ class Player:
         if self.connection is None and len(firsts) > 1:
             shown = "\n".join(f"  {first}" for first in list(firsts)[:_MOST_SHOWN])
             return self._refuse(StreamStalled, f"awaited of the client, one of:\n{shown}\n{self._streams.cure()}")
-        if self._unmet and not self.is_over or self.connection is None:
+        if (self._unmet and not self.is_over) or self.connection is None:
             awaited = _short(self._unmet[0].message.text)
             return self._refuse(StreamStalled, f"awaited of the client: {awaited}\n{self._streams.cure()}")
         if self._streams.timeline.is_stepped and not self.is_over:
