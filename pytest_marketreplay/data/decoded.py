@@ -81,7 +81,8 @@ class Reader:
             if connection not in self._connections:
                 self._connections[connection] = self._make(recorded, websocket=True)
             return self._connections[connection]
-        if meta.dir in ("open", "end") or meta.opcode == "close":
+        # what the exchange still says after the client's close belongs to the connection, too
+        if meta.dir in ("open", "end") or (meta.dir == "recv" and meta.opcode == "close"):
             self._connections.pop(connection, None)
             self.ended(connection)
         return None

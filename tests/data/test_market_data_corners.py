@@ -69,3 +69,13 @@ def test_a_frame_in_a_folder_of_answers_is_still_a_frame(tape) -> None:
     (recorded,) = MarketData([tape.root]).entries()
     assert recorded.is_frame
     assert recorded.time_ns == (START + 3) * 1_000_000 + 7
+
+
+def test_diffs_that_come_after_the_clients_close_follow_those_before_it(tape) -> None:
+    tape.depth(0, 10)
+    tape.diff(10, 11)
+    tape.frame(20, "null", dir="send", opcode="close", code=1000)
+    tape.diff(30, 12)
+    tape.frame(40, "null", opcode="close", code=1000)
+    data = MarketData([tape.root])
+    assert [book.update_id for book in data.rebuilt("binance", "BTCUSDT")] == [11, 12]
