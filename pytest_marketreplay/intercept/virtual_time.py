@@ -58,13 +58,12 @@ def _asks_for_itself(tools: frozenset[str]) -> bool:
 
 def _sleep(original: Callable[[float], None]) -> Callable[[float], None]:
     def sleep(seconds: float, /) -> None:
+        session = current()
+        if session is not None:  # pragma: no branch - the last session takes this patch with it
+            session.sleeps(seconds)
         clock = in_play()
         if clock is not None and not _asks_for_itself(_IN_REAL_TIME):
-            if (session := current()) is not None:
-                session.sleeps(seconds)
             return clock.sleep(seconds)
-        if (session := current()) is not None:
-            session.sleeps(seconds)
         return original(seconds)
 
     return sleep
@@ -133,7 +132,7 @@ def _early_names() -> Iterator[None]:
         yield
     finally:
         for names, key, replacement, original in replaced:
-            if names.get(key) is replacement:
+            if names.get(key) is replacement:  # pragma: no branch - somebody else may have set another meanwhile
                 names[key] = original
 
 

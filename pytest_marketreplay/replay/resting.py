@@ -42,7 +42,11 @@ def _used(thread: threading.Thread) -> tuple[bool, int]:
         with open(f"{task}/stat", "rb") as stat, open(f"{task}/schedstat", "rb") as schedstat:
             # "123 (name) R ...": a name may hold anything
             return stat.read().rpartition(b") ")[2][:1] == b"R", int(schedstat.read().split()[0])
-    except (OSError, ValueError, IndexError):  # not Linux, a kernel without it, or a thread that has just ended
+    except (
+        OSError,
+        ValueError,
+        IndexError,
+    ):  # pragma: no cover - not Linux, a kernel without it, or a thread that has just ended
         return False, -1
 
 

@@ -302,3 +302,12 @@ def test_a_test_that_looks_for_a_frame_between_short_sleeps_gets_the_verdict(tmp
     assert again.value is told.value
     assert playing.refusals == [told.value]
     playing.sleeps(5)  # one long sleep is no look for a frame
+
+
+def test_a_first_message_that_fits_no_recorded_connection_is_refused_with_what_each_begins_with(tmp_path):
+    record(tmp_path, said("/ws", ("send", b'{"sub":"a"}'), b"a"), said("/ws", ("send", b'{"sub":"b"}'), b"b"))
+    client = Client(session(tmp_path), "/ws")
+    with pytest.raises(UnrecordedFrame) as refused:
+        client.send(b'{"sub":"c"}')
+    assert '{"sub":"a"}' in str(refused.value)
+    assert '{"sub":"b"}' in str(refused.value)

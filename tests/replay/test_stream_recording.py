@@ -10,8 +10,10 @@ import pytest
 from pytest_marketreplay.cassette import reader
 from pytest_marketreplay.cassette.frame import FrameMeta, read_frame, write_frame
 from pytest_marketreplay.cassette.payload import encode
+from pytest_marketreplay.cli import survey
 from pytest_marketreplay.errors import DamagedCassette, UnrecordedFrame
 from pytest_marketreplay.replay.stream.recorded import MissingFrames
+from pytest_marketreplay.venues.registry import Registry
 
 from .wire import Client, lines, record, said, session
 
@@ -199,6 +201,7 @@ def test_a_file_made_by_hand_needs_nothing_but_the_direction(tmp_path):
         (hand(2)[:-3], "cut off"),
         (hand(2, ""), "not a frame"),
         (hand(2, '"dir":"sideways"'), "not a frame"),
+        (hand(2, '"dir":"send"').replace('"/ws"', "5"), "not a frame"),
         ("", "an empty line"),
         (hand(2, '"dir":"recv","seq":3'), "frame 3 after 4"),
     ],
@@ -307,3 +310,18 @@ def test_the_time_of_a_login_is_no_secret_that_is_looked_for_in_the_market(tmp_p
     client = Client(session(tmp_path), "/ws")
     client.send(login.replace(b"1662350400000", b"1790000000456"))
     assert client.all() == [frame]
+
+
+def test_a_frame_that_only_names_a_secret_field_stays_as_it_came(tmp_path):
+    record(tmp_path, said(STREAM, b'{"note":"listenKey"}'))
+    assert Client(session(tmp_path), STREAM).all() == [b'{"note":"listenKey"}']
+
+
+def test_an_upgrade_that_was_refused_is_a_problem_of_its_entry(tmp_path):
+    def refused(recording):
+        recording.connect("ws://127.0.0.1:9/ws/a@b").refused(503, None, [], b"")
+
+    record(tmp_path, refused)
+    (file,) = tmp_path.rglob("*.jsonl")
+    (frame,) = reader.read(file)
+    assert survey.problem_of(Registry(), "binance", frame) == "HTTP 503"
