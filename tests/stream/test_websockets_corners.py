@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import ssl
 import threading
@@ -170,18 +171,20 @@ def test_a_handshake_with_a_wrong_key_fails_again(cassette: Open, client: Client
         line.headers["sec-websocket-key"] = "AAAAAAAAAAAAAAAAAAAAAA=="
         line.accept()
 
-    def story(url: str) -> Any:
-        with pytest.raises(Exception, match=r"(?i)sec-websocket-accept|HTTP response") as caught:
+    def fails(url: str) -> BaseException:
+        with pytest.raises(Exception) as caught:
             client.connect(url + "/ws")
-        return type(caught.value)
+        return caught.value
 
     with WireServer(wrong) as server, cassette(server, "rewrite"):
-        story(server.url)
+        recorded = fails(server.url)
+    assert re.search(r"(?i)sec-websocket-accept|HTTP response", str(recorded))
     with cassette(server) as session:
-        with pytest.raises(Exception) as caught:
-            client.connect(server.url + "/ws")
+        replayed = fails(server.url)
         assert session.refusals == []
-    assert type(caught.value).__module__.startswith("websockets")
+    # before version 14 the library lets the ValueError of its parser through
+    with WireServer(lambda line: line.raw(b"not HTTP\r\n\r\n")) as server:
+        assert type(replayed) is type(fails(server.url))
 
 
 def test_who_only_waits_for_the_end_is_told_that_none_was_recorded(stage: Stage, tasks: AsyncClient) -> None:
