@@ -111,6 +111,9 @@ def _parse_yaml(data: bytes) -> Any:
             raise Unusable(_TOO_OLD) from error
         raise Unusable(f"it holds what is not plain data, and is not trusted: {error.problem}") from error
     except yaml.MarkedYAMLError as error:
+        # a limit of libyaml 0.2.6, whose scanner looks ahead of its events
+        if "nesting depth" in (error.problem or ""):
+            raise Unusable("it is nested too deeply") from error
         where = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
         raise Unusable(f"it is not YAML: {error.problem}{where}") from error
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
