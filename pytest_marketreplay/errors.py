@@ -10,6 +10,9 @@ MarketReplayError
 │   ├── BookGap                 the diffs of an order book do not follow from what came before
 │   └── UnreadablePayload       a payload is not in the shape that its venue documents
 ├── RecordingError              an answer could not be written
+├── SinkError                   a sink could not store what was captured
+├── DocumentError               a document and its backup cannot be read, or are of another kind
+├── CollectError                a capture cannot start, or a session is not there
 └── ReplayError
     ├── UnrecordedRequest       no recorded answer fits
     │   └── RecordingExhausted  the recorded answers are all played
@@ -122,6 +125,18 @@ class RecordingError(MarketReplayError):
 
 class ReplayError(MarketReplayError):
     """The client asked for something that the cassette cannot give."""
+
+
+class SinkError(MarketReplayError):
+    """A sink could not store what was captured; the same items may be written again."""
+
+
+class DocumentError(MarketReplayError):
+    """A document cannot be read, and neither can its backup; or it is of another kind or a later version."""
+
+
+class CollectError(MarketReplayError):
+    """A capture cannot start or go on, or a session is not there."""
 
 
 class UnrecordedRequest(ReplayError):

@@ -1,0 +1,1 @@
+"""The collector: feeds that poll and stream, a grid that keeps time, queues to the sinks, sessions."""

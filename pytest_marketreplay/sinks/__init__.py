@@ -1,0 +1,1 @@
+"""Where captures are stored: one protocol, one file each."""
