@@ -16,7 +16,7 @@ from pytest_marketreplay.cassette import payload as payloads
 from pytest_marketreplay.cassette.entry import JsonValue, Milliseconds, NotAnEntry
 from pytest_marketreplay.cassette.payload import Payload
 
-Direction = Literal["open", "recv", "send", "end"]
+Direction = Literal["open", "recv", "send", "end", "gap"]
 Opcode = Literal["text", "binary", "ping", "pong", "close"]
 OPCODES: tuple[Opcode, ...] = get_args(Opcode)
 DATA = frozenset(("text", "binary"))
@@ -29,7 +29,8 @@ class FrameMeta(msgspec.Struct, omit_defaults=True, frozen=True):
     """What a frame is. Unknown keys of later versions are ignored."""
 
     dir: Direction
-    """`open`: the handshake; `recv`: from the exchange; `send`: from the client; `end`: the connection was lost."""
+    """`open`: the handshake; `recv`: from the exchange; `send`: from the client; `end`: the connection was lost;
+    `gap`: no frame, the collector says that something is missing here (format, "Gap entries")."""
     # a factory's default is read like any other, and always written
     conn: str = msgspec.field(default_factory=str)
     """Which connection; unique in its folder. A hand-written file may leave it out."""

@@ -125,7 +125,7 @@ def payload_of(entry: Entry | Frame) -> bytes:
     return entry.body() if isinstance(entry, Entry) else entry.data()
 
 
-_ARROWS = {"open": "opened", "recv": "<-", "send": "->", "end": "lost"}
+_ARROWS = {"open": "opened", "recv": "<-", "send": "->", "end": "lost", "gap": "gap"}
 
 
 def line_of(registry: Registry, place: Place, entry: Entry | Frame) -> str:
@@ -139,7 +139,7 @@ def line_of(registry: Registry, place: Place, entry: Entry | Frame) -> str:
         return f"{line} -> {entry.meta.status}, {size} bytes{said}"
     meta = entry.meta
     line = in_one_line("WebSocket", entry.endpoint, tuple(entry.params.items()))
-    if meta.dir in ("open", "end"):
+    if meta.dir in ("open", "end", "gap"):
         status = f" {meta.status}" if meta.status is not None else ""
         return f"{line} {_ARROWS[meta.dir]}{status}{said}"
     code = f" {meta.code}" if meta.code is not None else ""

@@ -67,7 +67,7 @@ class Frames:
             self._paths.append(path)
             for line in files.lines(self._stream(number)):
                 frame = _frame(path, line)
-                if frame is not None:
+                if frame is not None and frame.meta.dir != "gap":
                     at = self._add(number, line, frame)
                     yield self._connection(known, frame, at), at, frame
 

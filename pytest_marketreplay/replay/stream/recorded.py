@@ -116,6 +116,8 @@ class Lines:
                         continue
                     raise self._damaged(path, line) from None
                 meta = head.meta
+                if meta.dir == "gap":
+                    continue
                 latest_ms = max(latest_ms, head.timestamp)  # a clock that was set back changes no order in a file
                 connection = known.get(meta.conn)
                 if connection is None or (meta.dir == "open" and not meta.conn):
