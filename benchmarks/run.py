@@ -17,12 +17,13 @@ import measure
 import peers
 import recording
 import replaying
+import sinks
 import streaming
 import suites
 from tables import Table, Verdict, verdicts
 
 LAST_RUN = "## The last run"
-PARTS = ("replay", "load", "memory", "record", "startup", "suite", "frames", "books")
+PARTS = ("replay", "load", "memory", "record", "startup", "suite", "frames", "books", "sinks")
 PACKAGES = (
     "requests", "urllib3", "aiohttp", "pytest", "msgspec", "orjson", "vcrpy", "PyYAML", "cassetter", "betamax",
     "pytest-recording", "websockets",
@@ -61,6 +62,8 @@ def part(name: str, cassettes: replaying.Cassettes, tools: list[str], quick: boo
         return recording.recording(cassettes.folder, tools, quick)
     if name == "books":
         return books.books(cassettes.folder, quick)
+    if name == "sinks":
+        return sinks.sinks(cassettes.folder, quick)
     if name == "startup":
         return suites.startup(cassettes.folder, quick)
     if name == "frames":
