@@ -10,6 +10,8 @@ from pytest_marketreplay.cassette.request import Asked
 
 if TYPE_CHECKING:
     from pytest_marketreplay.market.decoding import Decoder
+    from pytest_marketreplay.venues.polling import Polling
+    from pytest_marketreplay.venues.streaming import Streaming
 
 
 class Location(NamedTuple):
@@ -143,6 +145,18 @@ class Venue:
         None where the venue has none there, or nobody has described it. `endpoint` is the path as it was recorded.
         """
         return None
+
+    def polling(self) -> Polling | None:
+        """Return how the venue's order books are asked for, for the collector; None where nobody has described it."""
+        from pytest_marketreplay.venues import polling
+
+        return polling.of(self)
+
+    def streaming(self) -> type[Streaming] | None:
+        """Return how the venue streams its market, for the collector; None where nobody has described it."""
+        from pytest_marketreplay.venues import streaming
+
+        return streaming.of(self)
 
     def problem(self, status: int, answer: Any) -> str | None:
         """Tell what went wrong in an answer, in the venue's own error shape; None for a good one.
