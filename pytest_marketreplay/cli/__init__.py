@@ -1,4 +1,4 @@
-"""The command line: `marketreplay demo`, `marketreplay cassette ...`, `marketreplay serve`.
+"""The command line: `marketreplay collect ...`, `marketreplay demo`, `marketreplay cassette ...`, `marketreplay serve`.
 
 Exit codes: 0 all is well, 1 something is wrong with what was looked at, 2 the command was wrong.
 """
@@ -11,7 +11,9 @@ import click
 
 from pytest_marketreplay import __version__
 from pytest_marketreplay.cli.cassette import cassette
+from pytest_marketreplay.cli.collect import collect
 from pytest_marketreplay.cli.demo import demo
+from pytest_marketreplay.cli.report import report
 from pytest_marketreplay.cli.serve import serve
 from pytest_marketreplay.errors import MarketReplayError, UsageMistake
 
@@ -23,7 +25,9 @@ def cli() -> None:
 
 
 cli.add_command(cassette)
+cli.add_command(collect)
 cli.add_command(demo)
+cli.add_command(report)
 cli.add_command(serve)
 
 

@@ -1,1 +1,1 @@
-"""The quality of a capture: completeness, gaps, latency, spread and size; for a terminal, as JSON and as a page."""
+"""The quality of a capture: figures of every pair, goals, and three ways to look at them."""
