@@ -21,7 +21,7 @@ def _moment(value: str | None) -> datetime | None:
     """Read an HTTP date; one without a zone is UTC (RFC 9110, 5.6.7)."""
     try:
         moment = parsedate_to_datetime(value or "")
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter from a zone of many digits
         return None
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
@@ -35,7 +35,7 @@ def retry_after_s(value: str | None, now_ns: int, date: str | None = None) -> fl
     if value is None:
         return None
     text = value.strip()
-    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):  # some send fractions, against the RFC
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", text, re.ASCII):  # some send fractions, against the RFC
         return float(text)
     until, sent = _moment(text), _moment(date)
     if until is None:

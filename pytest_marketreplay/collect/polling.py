@@ -143,7 +143,7 @@ class PollFeed:
         """Poll one more pair, from now on."""
         if pair not in self._names:
             self._names.append(pair)
-            if self._stop is not None and not self._stop.is_set():
+            if self._loop is not None and self._stop is not None and not self._stop.is_set():
                 self._start(pair)
 
     def remove(self, pair: str) -> None:
@@ -200,6 +200,7 @@ class PollFeed:
                 self._fetch = None
 
     async def _end(self) -> None:
+        self._loop = None  # who is added from here on starts with the next run
         for state in self._pairs.values():
             state.leave()
         tasks = {*self._tasks.values(), *self._leavers}
@@ -248,7 +249,7 @@ class PollFeed:
         if jump := state.watch.look(clock.now_ns(), clock.counter_ns()):
             self._counts["clock_jumps"] += 1
             self._warn("clock_jump", f"{self._venue.name} {state.pair}: {jump.reason}")
-            self._tell(state, [jump])
+            self._tell(state, [*state.gap.end(), jump])  # a gap has its times by one clock
         now_ms = clock.now_ns() // _MS
         self._counts["ticks"] += tick.is_due
         if tick.missed:
@@ -272,8 +273,7 @@ class PollFeed:
     def _missed(self, state: _Pair, tick: Tick, count: int, interval_s: float, since_s: float = 0.0) -> None:
         self._counts["ticks"] += count
         self._counts["missed"] += count
-        now_ms = clock.now_ns() // _MS
-        from_ms = now_ms - round((tick.missed_s + since_s) * 1000)
+        from_ms = (clock.now_ns() - round((tick.missed_s + since_s) * 1e9) + _MS // 2) // _MS  # to the nearest
         to_ms = from_ms + round((count - 1) * interval_s * 1000)
         self._tell(state, state.gap.add("missed", from_ms, to_ms, count, f"{state.pair}: late"))
 
