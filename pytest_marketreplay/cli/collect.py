@@ -52,7 +52,9 @@ def collect() -> None:
 )
 @click.option("--feed", help="poll (whole order books over REST) or stream (WebSocket); by default poll.")
 @click.option("--base-url", multiple=True, metavar="VENUE=URL", help="Another server for a venue; several times.")
-@click.option("--metrics-port", type=int, help="Serve Prometheus metrics and /health on this port; 0 takes a free one.")
+@click.option(
+    "--metrics-port", type=int, help="Serve Prometheus metrics and /healthz on this port; 0 takes a free one."
+)
 @click.option("--metrics-host", help="Address that the metrics are served at; by default 127.0.0.1.")
 @click.option("--retain", help="Remove what is older: 7d, 36h; by default nothing.")
 @click.option("--rotate-entries", type=int, help="Begin a new file after so many entries.")
