@@ -59,7 +59,8 @@ class ControlServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            line = await asyncio.wait_for(reader.readline(), ANSWER_S)
+            async with asyncio.timeout(ANSWER_S):
+                line = await reader.readline()
             try:
                 asked = orjson.loads(line)
                 if not isinstance(asked, dict):

@@ -201,7 +201,8 @@ class Engine:
             if self._on_restart is not None:
                 self._on_restart(name)
             try:
-                await asyncio.wait_for(stop.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await stop.wait()
             except TimeoutError:
                 pause = min(self._longest_pause, pause * 2)
             self._declare(running, error)

@@ -235,7 +235,8 @@ class PollFeed:
                     continue
                 state.wake.clear()
                 try:
-                    await asyncio.wait_for(state.wake.wait(), max(0.0, state.grid.next_s - loop.time()))
+                    async with asyncio.timeout_at(state.grid.next_s):
+                        await state.wake.wait()
                 except TimeoutError:
                     pass  # the next point has come
         finally:
@@ -288,7 +289,8 @@ class PollFeed:
         place, sent_s = state.target.place, asyncio.get_running_loop().time()
         started_ns, started = clock.now_ns(), clock.counter_ns()
         try:
-            answer = await asyncio.wait_for(self._fetch(self._base + state.path), self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                answer = await self._fetch(self._base + state.path)
         except TimeoutError:
             self._meter.request(place.venue, place.endpoint, "timeout", (clock.counter_ns() - started) / 1e9)
             return "no answer in time"

@@ -95,7 +95,8 @@ class Grid:
             while not self._changed.is_set():
                 rest_s = started + (done + 1) * interval_s - loop.time()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), max(0.0, rest_s))
+                    async with asyncio.timeout(max(0.0, rest_s)):
+                        await self._changed.wait()
                     continue
                 point = max(done + 1, int((loop.time() - started) / interval_s))
                 self._tick(point - done, interval_s)

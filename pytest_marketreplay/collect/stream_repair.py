@@ -32,6 +32,7 @@ class Repair:
         self.desk = SnapshotDesk(venue, rest_url, patience, emit, ledger, rng)
         self._streaming, self._patience, self._ledger, self._rng = streaming, patience, ledger, rng
         self._tasks: dict[tuple[Connection, str], asyncio.Task[None]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
         self._broken: asyncio.Future[None] | None = None
 
     def begin(self, broken: asyncio.Future[None]) -> None:
@@ -56,9 +57,17 @@ class Repair:
     def leave(self, connection: Connection, pair: str | None = None) -> None:
         """Stop working for a connection, or for one of its pairs."""
         for key in [key for key in self._tasks if key[0] is connection and pair in (None, key[1])]:
-            self._tasks.pop(key).cancel()
+            task = self._tasks.pop(key)
+            task.cancel()
+            self._leaving.add(task)
+
+    async def close(self) -> None:
+        """Wait for what was left, and close the connections."""
+        await asyncio.gather(*self._leaving, return_exceptions=True)
+        await self.desk.close()
 
     def _done(self, key: tuple[Connection, str], done: asyncio.Task[None]) -> None:
+        self._leaving.discard(done)
         if self._tasks.get(key) is done:
             del self._tasks[key]
         if not done.cancelled() and (error := done.exception()) is not None:
@@ -73,7 +82,9 @@ class Repair:
         book = connection.books[pair]
         # a snapshot from after the first diff is one that the stream follows; a quiet pair has none for long
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(book.heard.wait(), self._patience.book_pause_s)
+            # not `wait_for`: before Python 3.12 it loses a cancellation that comes as its wait ends
+            async with asyncio.timeout(self._patience.book_pause_s):
+                await book.heard.wait()
         while book.wants_snapshot:
             snapshot = await self.desk.fetch(pair, self._streaming.rest or "", path, backoff)
             if snapshot is not None:
@@ -88,5 +99,6 @@ class Repair:
                 await connection.renew_book(pair)
             started = loop.time()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(book.became_ready.wait(), self._patience.acknowledgement_s)
+                async with asyncio.timeout(self._patience.acknowledgement_s):
+                    await book.became_ready.wait()
             await asyncio.sleep(max(0.0, self._patience.book_pause_s - (loop.time() - started)))

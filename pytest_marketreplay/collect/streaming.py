@@ -171,7 +171,7 @@ class StreamFeed:
             await asyncio.gather(*others, return_exceptions=True)
             for connection in list(self._endings):
                 await self._drop(connection, politely=True)
-            await self._repair.desk.close()
+            await self._repair.close()
             self._finish()
 
     def _finish(self) -> None:
@@ -305,10 +305,11 @@ class StreamFeed:
 
     async def _drop(self, connection: Connection, *, politely: bool) -> None:
         self._repair.leave(connection)
-        ending = self._endings.pop(connection)
+        ending = self._endings[connection]
         ending.cancel()
         await asyncio.gather(ending, return_exceptions=True)
         await (connection.close() if politely else connection.abandon())
+        self._endings.pop(connection, None)  # last: a drop that is cancelled is done anew as the feed ends
         if self._current is connection:
             self._current = None
 

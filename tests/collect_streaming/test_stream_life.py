@@ -494,6 +494,28 @@ def test_the_next_connection_overlaps_the_one_that_will_be_cut() -> None:
     asyncio.run(story())
 
 
+def test_no_book_is_asked_for_by_what_is_cancelled_as_its_wait_ends() -> None:
+    """`asyncio.wait_for` loses such a cancellation before Python 3.12, and a session was opened that nobody closed."""
+
+    async def story() -> None:
+        patience = msgspec.structs.replace(QUICK, book_pause_s=60.0)
+        venue = Scripted(lambda talk: talk.listen())
+        async with venue.serve() as address, running(address, patience=patience) as run:
+            repair = run.feed._repair
+            await run.until(lambda: repair._tasks)
+            ((connection, pair),) = repair._tasks
+            (task,) = repair._tasks.values()
+            await asyncio.sleep(0)  # it waits now
+            connection.books[pair].heard.set()
+            await asyncio.sleep(0)  # and is told that what it waits for has come
+            repair.leave(connection)
+            await asyncio.wait([task])
+            assert task.cancelled()
+        assert venue.books_asked == 0
+
+    asyncio.run(story())
+
+
 def test_a_renewal_that_fails_keeps_the_old_connection() -> None:
     async def story() -> None:
         patience = msgspec.structs.replace(QUICK, lifetime_s=0.1, renew_before_s=0.05)
