@@ -36,6 +36,12 @@ _BROKEN = (msgspec.DecodeError, UnicodeError, RecursionError, LookupError, TypeE
 """What bytes that are not the document raise: in `msgspec`, and in migrations that find other fields than they know."""
 
 
+def default_state_dir() -> Path:
+    """Return `$XDG_STATE_HOME/marketreplay`, or `~/.local/state/marketreplay`."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "marketreplay"
+
+
 class _Envelope(msgspec.Struct, frozen=True):
     kind: str
     version: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]

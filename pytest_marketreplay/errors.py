@@ -2,7 +2,8 @@
 
 MarketReplayError
 ├── UsageMistake                a user's mistake: pytest.UsageError in a test run, exit code 2 on the command line
-│   └── MissingExtra            an optional dependency is not installed
+│   ├── MissingExtra            an optional dependency is not installed
+│   └── RestoreRefused          a restore would touch what stands there
 ├── CassetteError
 │   ├── CassetteNotFound        a named cassette has no files
 │   └── DamagedCassette         a line of a file is not an entry
@@ -13,6 +14,10 @@ MarketReplayError
 ├── SinkError                   a sink could not store what was captured
 ├── DocumentError               a document and its backup cannot be read, or are of another kind
 ├── CollectError                a capture cannot start, or a session is not there
+├── ArchiveError                a tree cannot be archived
+│   └── DamagedArchive          an archive is not what its name, its directory and its manifest say
+├── RemoteError                 a remote could not be asked, or did not do what it was asked for
+├── Busy                        another process is at it: exit code 3 on the command line
 └── ReplayError
     ├── UnrecordedRequest       no recorded answer fits
     │   └── RecordingExhausted  the recorded answers are all played
@@ -137,6 +142,43 @@ class DocumentError(MarketReplayError):
 
 class CollectError(MarketReplayError):
     """A capture cannot start or go on, or a session is not there."""
+
+
+class RestoreRefused(UsageMistake):
+    """A restore would touch what stands in its target."""
+
+    def __init__(self, target: Path, reason: str, cure: str) -> None:
+        self.target, self.reason = target, reason
+        super().__init__(f"nothing is restored to {target}: {reason}. {cure}")
+
+
+class ArchiveError(MarketReplayError):
+    """A tree cannot be archived, or an archive cannot be read."""
+
+
+class DamagedArchive(ArchiveError):
+    """An archive is not what its name, its directory and its manifest say; nothing of it is used."""
+
+    def __init__(self, archive: str, reason: str, member: str = "") -> None:
+        self.archive, self.reason, self.member = archive, reason, member
+        where = f", member {member!r}" if member else ""
+        super().__init__(f"{archive}{where}: {reason}. Nothing of this archive is used; take another snapshot")
+
+
+class RemoteError(MarketReplayError):
+    """A remote could not be asked, or did not do what it was asked for.
+
+    `kind` is `down`, `auth`, `missing`, `full`, `timeout`, `taken` (a name is there already), `lost` (what was uploaded is
+    not there, or not what was sent) or `other`.
+    """
+
+    def __init__(self, remote: str, doing: str, kind: str, reason: str, cure: str) -> None:
+        self.remote, self.doing, self.kind, self.reason = remote, doing, kind, reason
+        super().__init__(f"{remote}: {doing}: {reason}. {cure}")
+
+
+class Busy(MarketReplayError):
+    """Another process is at it."""
 
 
 class UnrecordedRequest(ReplayError):

@@ -1,6 +1,6 @@
 """The command line: `marketreplay collect ...`, `marketreplay demo`, `marketreplay cassette ...`, `marketreplay serve`.
 
-Exit codes: 0 all is well, 1 something is wrong with what was looked at, 2 the command was wrong.
+Exit codes: 0 all is well, 1 something is wrong with what was looked at, 2 the command was wrong, 3 another process is at it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pytest_marketreplay.cli.collect import collect
 from pytest_marketreplay.cli.demo import demo
 from pytest_marketreplay.cli.report import report
 from pytest_marketreplay.cli.serve import serve
-from pytest_marketreplay.errors import MarketReplayError, UsageMistake
+from pytest_marketreplay.errors import Busy, MarketReplayError, UsageMistake
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,12 +32,15 @@ cli.add_command(serve)
 
 
 def main() -> None:
-    """Run the command line and exit: 1 for a failure, 2 for a user's mistake."""
+    """Run the command line and exit: 1 for a failure, 2 for a user's mistake, 3 where another is at it."""
     try:
         cli(standalone_mode=True)
     except UsageMistake as error:
         click.echo(f"marketreplay: {error}", err=True)
         sys.exit(2)
+    except Busy as error:
+        click.echo(f"marketreplay: {error}", err=True)
+        sys.exit(3)
     except MarketReplayError as error:
         click.echo(f"marketreplay: {error}", err=True)
         sys.exit(1)

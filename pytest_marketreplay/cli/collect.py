@@ -235,16 +235,18 @@ def interval(session_id: str, seconds: float, state_dir: Path | None) -> None:
 
 def _folder(state_dir: Path | None, session_id: str) -> SessionFolder:
     from pytest_marketreplay.collect import sessions
+    from pytest_marketreplay.documents import default_state_dir
 
-    return sessions.SessionFolder(state_dir or sessions.default_state_dir(), sessions.check_id(session_id))
+    return sessions.SessionFolder(state_dir or default_state_dir(), sessions.check_id(session_id))
 
 
 def _readable(state_dir: Path | None) -> list[SessionState]:
     """Return the states that can be read; the others are named on standard error."""
     from pytest_marketreplay.collect import sessions
+    from pytest_marketreplay.documents import default_state_dir
 
     out = []
-    for state in sessions.all_sessions(state_dir or sessions.default_state_dir()):
+    for state in sessions.all_sessions(state_dir or default_state_dir()):
         if isinstance(state, MarketReplayError):
             click.echo(f"marketreplay: {state}", err=True)
         else:

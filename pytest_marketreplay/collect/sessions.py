@@ -90,12 +90,6 @@ def verdict(state: SessionState) -> str:
     return "silent" if silent_ms > SILENT_S * 1000 else state.status
 
 
-def default_state_dir() -> Path:
-    """Return `$XDG_STATE_HOME/marketreplay`, or `~/.local/state/marketreplay`."""
-    base = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "marketreplay"
-
-
 def check_id(session_id: str) -> str:
     """Return a session's name where it can be one: it is a folder's name too. Raises UsageMistake."""
     if not _ID.fullmatch(session_id):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pytest_marketreplay.collect import durations, sessions
+from pytest_marketreplay.documents import default_state_dir
 from pytest_marketreplay.errors import UsageMistake
 from pytest_marketreplay.venues.registry import Registry
 
@@ -124,7 +125,7 @@ def _single(file: Path, key: str, value: object) -> str | int | float:
 def make(given: Mapping[str, Any]) -> CollectSettings:
     """Check settings by the names of the flags, texts or numbers, and return them. Raises UsageMistake."""
     pairs = _pairs(given.get("venue", ()), given.get("pairs", ()))
-    state_dir = Path(given["state-dir"]) if given.get("state-dir") else sessions.default_state_dir()
+    state_dir = Path(given["state-dir"]) if given.get("state-dir") else default_state_dir()
     storage = list(dict.fromkeys(given.get("storage") or ["local"]))
     wanted = given.get("session-id")
     retain = given.get("retain")
