@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
-from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, settings
 
 import pytest_marketreplay
@@ -20,16 +18,6 @@ for _client in ("aiohttp", "httpcore", "httpx", "requests", "urllib3", "vcr"):
     importlib.import_module(_client)
 for _module in pkgutil.walk_packages(pytest_marketreplay.__path__, "pytest_marketreplay."):
     importlib.import_module(_module.name)
-
-_COLLECTOR = ("collect_engine", "collect_polling", "collect_streaming", "report", "sinks")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the collector by their folders."""
-    for item in items:
-        if item.path.parent.name in _COLLECTOR and item.path.parent.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.collector)
-
 
 # the same examples in every run; `--hypothesis-profile=search` looks for new ones
 settings.register_profile(
