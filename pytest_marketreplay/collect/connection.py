@@ -60,6 +60,8 @@ class Connection:
         self._url = base_url if path == "/" else base_url.rstrip("/") + path
         target = Target(venue, WEBSOCKET, streaming.ws.rstrip("/") + path)
         self.tape = Tape(target, self._url.partition("://")[0], emit)
+        self.moved_ns = ledger.moved_ns
+        """How far the wall clock had been set when the tape began."""
         self._frames = Frames(target, streaming, ledger, lambda pair: wants_book(self, pair))
         for pair in self.pairs:
             self._frames.know(pair)
@@ -301,7 +303,7 @@ class Connection:
             self.last_data_at = asyncio.get_running_loop().time()
             if self.first_data_at is None:
                 self.first_data_at = self.last_data_at
-                ledger.recovered(time_ns)
+                ledger.recovered(ledger.by_now(time_ns, self.moved_ns))
         elif said is not None:
             self._control(data)
 

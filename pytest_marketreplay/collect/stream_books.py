@@ -72,7 +72,9 @@ class SnapshotDesk:
             problem = f"HTTP {answer.status}" if answer.status != 200 else "no order book in the answer"
             self._obey(answer)
         self._ledger.count("book_failures")
-        gap = Gap("failed", started_ns // _MS, clock.now_ns() // _MS, 1, f"{pair}: snapshot of the book: {problem}")
+        gap = Gap(
+            "failed", started_ns // _MS, (started_ns + took_ns) // _MS, 1, f"{pair}: snapshot of the book: {problem}"
+        )
         self._ledger.gap(target, gap, pair)
         await asyncio.sleep(backoff.next_s())
         return None
