@@ -14,7 +14,7 @@ from pytest_marketreplay import clock
 from pytest_marketreplay.cassette.frame import Opcode, close_payload
 from pytest_marketreplay.cassette.request import WEBSOCKET
 from pytest_marketreplay.collect.books import LocalBook
-from pytest_marketreplay.collect.stream_books import forbidden_s
+from pytest_marketreplay.collect.limits import forbidden_s
 from pytest_marketreplay.collect.stream_entries import Emit, Tape, Target
 from pytest_marketreplay.collect.stream_frames import Frames
 from pytest_marketreplay.collect.stream_ledger import Ledger
@@ -33,6 +33,7 @@ class Failure(NamedTuple):
 
     reason: str
     retry_after_s: float | None = None
+    is_ban: bool = False
 
 
 class Connection:
@@ -104,8 +105,8 @@ class Connection:
         except aiohttp.WSServerHandshakeError as error:
             headers = self._headers()
             self.tape.opened(error.status, headers, self._answer.reason if self._answer is not None else None)
-            said = next((value for name, value in headers if name.lower() == "retry-after"), None)
-            return Failure(f"HTTP {error.status}", forbidden_s(error.status, said, clock.now_ns()))
+            wait_s = forbidden_s(error.status, headers, clock.now_ns())
+            return Failure(f"HTTP {error.status}", wait_s, is_ban=error.status == 418)
         except aiohttp.ClientConnectorDNSError as error:
             return self._failed("dns", error)
         except TimeoutError as error:

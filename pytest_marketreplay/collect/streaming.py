@@ -86,6 +86,7 @@ class StreamFeed:
         self._backoff = Backoff(self._patience.backoff_s, self._patience.backoff_cap_s, self._rng)
         self._state, self._since_ns = State.UNSUBSCRIBED, clock.now_ns()
         self._changed = asyncio.Event()
+        self._refused_until_s = float("-inf")
         self._current: Connection | None = None
         self._endings: dict[Connection, asyncio.Task[str]] = {}
         self._stopping: asyncio.Future[Any] | None = None
@@ -217,6 +218,9 @@ class StreamFeed:
                 self._backoff.reset()
                 await self._first(self._changed.wait())
                 continue
+            if (wait_s := self._forbidden_s()) > 0:
+                await self._first(asyncio.sleep(wait_s))
+                continue
             again = self._state is State.RECONNECTING or self._ledger.is_cut
             self._enter(State.RECONNECTING if again else State.CONNECTING)
             connection, failure = await self._connect()
@@ -225,10 +229,11 @@ class StreamFeed:
                 if not self._grids or stopping.done():
                     continue
             self._enter(State.RECONNECTING)
-            wait_s = self._backoff.next_s()
-            if failure is not None and failure.retry_after_s is not None:
-                wait_s = max(wait_s, failure.retry_after_s)
-            await self._first(asyncio.sleep(wait_s))
+            await self._first(asyncio.sleep(max(self._backoff.next_s(), self._forbidden_s())))
+
+    def _forbidden_s(self) -> float:
+        """Return for how long the venue forbids a handshake, by its answer to the last one or by a ban of the address."""
+        return max(self._refused_until_s, self.limits.banned_until_s) - asyncio.get_running_loop().time()
 
     async def _connect(self, *, renewing: bool = False) -> tuple[Connection, Failure | None]:
         """Open a connection for the pairs that are wanted now; where that fails, it is told and gone."""
@@ -251,6 +256,10 @@ class StreamFeed:
                 await connection.abandon()
         if failure is not None:
             self._ledger.count("handshakes_failed")
+            if failure.retry_after_s is not None:
+                self._refused_until_s = asyncio.get_running_loop().time() + failure.retry_after_s
+                if failure.is_ban:
+                    self.limits.ban(self._refused_until_s)
             if not renewing:  # else the old one still streams, and there is no hole yet
                 self._ledger.lost(connection.tape.target, clock.now_ns(), failure.reason)
             return connection, failure
@@ -284,7 +293,7 @@ class StreamFeed:
                 follower = await self._renew(connection)
                 if follower is None:
                     connection.farewell.clear()
-                    renew_at = loop.time() + self._backoff.next_s()
+                    renew_at = loop.time() + max(self._backoff.next_s(), self._forbidden_s())
                 else:
                     connection, renew_at = follower, loop.time() + self._renew_s()
 
@@ -296,6 +305,8 @@ class StreamFeed:
 
     async def _renew(self, old: Connection) -> Connection | None:
         """Open the next connection while the old one still streams; None where that failed."""
+        if self._forbidden_s() > 0:
+            return None
         new, failure = await self._connect(renewing=True)
         if failure is not None:
             return None
