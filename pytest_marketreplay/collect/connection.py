@@ -14,7 +14,7 @@ from pytest_marketreplay import clock
 from pytest_marketreplay.cassette.frame import Opcode, close_payload
 from pytest_marketreplay.cassette.request import WEBSOCKET
 from pytest_marketreplay.collect.books import LocalBook
-from pytest_marketreplay.collect.stream_books import forbidden_s
+from pytest_marketreplay.collect.limits import forbidden_s
 from pytest_marketreplay.collect.stream_entries import Emit, Tape, Target
 from pytest_marketreplay.collect.stream_frames import Frames
 from pytest_marketreplay.collect.stream_ledger import Ledger
@@ -33,6 +33,7 @@ class Failure(NamedTuple):
 
     reason: str
     retry_after_s: float | None = None
+    is_ban: bool = False
 
 
 class Connection:
@@ -60,6 +61,8 @@ class Connection:
         self._url = base_url if path == "/" else base_url.rstrip("/") + path
         target = Target(venue, WEBSOCKET, streaming.ws.rstrip("/") + path)
         self.tape = Tape(target, self._url.partition("://")[0], emit)
+        self.moved_ns = ledger.moved_ns
+        """How far the wall clock had been set when the tape began."""
         self._frames = Frames(target, streaming, ledger, lambda pair: wants_book(self, pair))
         for pair in self.pairs:
             self._frames.know(pair)
@@ -102,8 +105,8 @@ class Connection:
         except aiohttp.WSServerHandshakeError as error:
             headers = self._headers()
             self.tape.opened(error.status, headers, self._answer.reason if self._answer is not None else None)
-            said = next((value for name, value in headers if name.lower() == "retry-after"), None)
-            return Failure(f"HTTP {error.status}", forbidden_s(error.status, said, clock.now_ns()))
+            wait_s = forbidden_s(error.status, headers, clock.now_ns())
+            return Failure(f"HTTP {error.status}", wait_s, is_ban=error.status == 418)
         except aiohttp.ClientConnectorDNSError as error:
             return self._failed("dns", error)
         except TimeoutError as error:
@@ -301,7 +304,7 @@ class Connection:
             self.last_data_at = asyncio.get_running_loop().time()
             if self.first_data_at is None:
                 self.first_data_at = self.last_data_at
-                ledger.recovered(time_ns)
+                ledger.recovered(ledger.by_now(time_ns, self.moved_ns))
         elif said is not None:
             self._control(data)
 

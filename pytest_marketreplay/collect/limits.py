@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -43,6 +44,18 @@ def retry_after_s(value: str | None, now_ns: int, date: str | None = None) -> fl
     return max(0.0, until.timestamp() - (now_ns / 1e9 if sent is None else sent.timestamp()))
 
 
+def asked_to_wait_s(headers: Iterable[tuple[str, str]], now_ns: int) -> float | None:
+    """Return the seconds of an answer's `Retry-After`, a date in it by the answer's own `Date`; None where it says none."""
+    said = {name.lower(): value for name, value in headers}
+    return retry_after_s(said.get("retry-after"), now_ns, said.get("date"))
+
+
+def forbidden_s(status: int, headers: Iterable[tuple[str, str]], now_ns: int) -> float | None:
+    """Return how long a refused handshake forbids to ask again; None where it does not say so."""
+    said = asked_to_wait_s(headers, now_ns)
+    return BAN_S if said is None and status == 418 else said
+
+
 class Limits:
     """When one venue may be asked again; shared by all of its pairs. Times are seconds of the event loop's clock."""
 
@@ -52,6 +65,8 @@ class Limits:
         self._refused_s = float("-inf")
         self.free_s = float("-inf")
         """From when on the venue may be asked."""
+        self.banned_until_s = float("-inf")
+        """Until when a 418 holds: that one bans the address, whatever it asks for."""
         self.reason = ""
         self.used_weight: int | None = None
         """What the venue last said of the weight that is used up (`X-MBX-USED-WEIGHT-1M`)."""
@@ -65,6 +80,11 @@ class Limits:
         if until_s > self.free_s:
             self.free_s, self.reason = until_s, reason
 
+    def ban(self, until_s: float) -> None:
+        """Ask for nothing at all until then."""
+        self.banned_until_s = max(self.banned_until_s, until_s)
+        self.hold(until_s, "banned (418)")
+
     def refused(self, status: int, retry_after: float | None, now_s: float, sent_s: float = float("inf")) -> None:
         """Take a 429 or 418, or a rate limit that came with another status, to the letter.
 
@@ -77,7 +97,7 @@ class Limits:
             # what is not said is guessed on the long side, and doubled as the venue doubles it
             guess = min(LONGEST_BAN_S, BAN_S * 2.0 ** min(self._banned - 1, 30))
             wait_s = retry_after if retry_after is not None else guess
-            self.hold(now_s + wait_s, "banned (418)")
+            self.ban(now_s + wait_s)
             return
         self._limited += is_new or not self._limited
         backoff = min(self._cap_s, self._first_s * 2.0 ** min(self._limited - 1, 30)) * self._rng.uniform(0.5, 1.0)

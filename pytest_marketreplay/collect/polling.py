@@ -17,7 +17,7 @@ import msgspec
 from pytest_marketreplay import clock
 from pytest_marketreplay.collect.fetching import Answer, Fetch, HttpFetch, Unanswered
 from pytest_marketreplay.collect.grid import ClockWatch, Grid, OpenGap, Tick
-from pytest_marketreplay.collect.limits import Limits, retry_after_s
+from pytest_marketreplay.collect.limits import Limits, asked_to_wait_s
 from pytest_marketreplay.collect.stream_entries import Target, gap_item, poll_line
 from pytest_marketreplay.errors import UsageMistake
 from pytest_marketreplay.market.decoding import UNREADABLE, Source
@@ -307,7 +307,7 @@ class PollFeed:
         problem, book = self._read(target, answer, started_ns)
         if problem is not None:
             now_s = asyncio.get_running_loop().time()
-            wait_s = retry_after_s(headers.get("retry-after"), clock.now_ns(), headers.get("date"))
+            wait_s = asked_to_wait_s(answer.headers, clock.now_ns())
             if answer.status in (418, 429) or any(word in problem.lower() for word in _LIMIT_WORDS):
                 self.limits.refused(answer.status, wait_s, now_s, sent_s)
             elif wait_s is not None:  # a 503 may say it too

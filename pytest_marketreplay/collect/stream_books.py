@@ -7,7 +7,7 @@ import random
 
 from pytest_marketreplay import clock
 from pytest_marketreplay.collect.fetching import Answer, HttpFetch, Unanswered
-from pytest_marketreplay.collect.limits import BAN_S, Limits, retry_after_s
+from pytest_marketreplay.collect.limits import Limits, asked_to_wait_s
 from pytest_marketreplay.collect.stream_entries import Emit, Target, poll_line
 from pytest_marketreplay.collect.stream_ledger import Ledger
 from pytest_marketreplay.collect.stream_states import Backoff, Patience
@@ -17,12 +17,6 @@ from pytest_marketreplay.sinks.items import Gap, Item
 from pytest_marketreplay.venues.profile import Venue
 
 _MS = 1_000_000
-
-
-def forbidden_s(status: int, retry_after: str | None, now_ns: int) -> float | None:
-    """Return how long an answer forbids to ask again; None where it does not say so."""
-    said = retry_after_s(retry_after, now_ns)
-    return BAN_S if said is None and status == 418 else said
 
 
 class SnapshotDesk:
@@ -50,7 +44,7 @@ class SnapshotDesk:
         await self._turn(pair)
         target = Target(self._venue, "GET", own.rstrip("/") + path)
         self._ledger.count("book_requests")
-        started_ns, started = clock.now_ns(), clock.counter_ns()
+        started_ns, started, sent_s = clock.now_ns(), clock.counter_ns(), asyncio.get_running_loop().time()
         answer: Answer | None = None
         try:
             answer = await self._fetch(self._base + path)
@@ -67,21 +61,24 @@ class SnapshotDesk:
             book = self._read(target, started_ns, answer.body) if answer.status == 200 else None
             if book is not None:
                 backoff.reset()
-                self.limits.answered(None)
+                self.limits.answered(None, sent_s)
                 return book
             problem = f"HTTP {answer.status}" if answer.status != 200 else "no order book in the answer"
-            self._obey(answer)
+            self._obey(answer, sent_s)
         self._ledger.count("book_failures")
-        gap = Gap("failed", started_ns // _MS, clock.now_ns() // _MS, 1, f"{pair}: snapshot of the book: {problem}")
+        gap = Gap(
+            "failed", started_ns // _MS, (started_ns + took_ns) // _MS, 1, f"{pair}: snapshot of the book: {problem}"
+        )
         self._ledger.gap(target, gap, pair)
         await asyncio.sleep(backoff.next_s())
         return None
 
-    def _obey(self, answer: Answer) -> None:
-        said = next((value for name, value in answer.headers if name.lower() == "retry-after"), None)
-        wait_s = retry_after_s(said, clock.now_ns())
-        if answer.status in (418, 429) or wait_s is not None:
-            self.limits.refused(answer.status, wait_s, asyncio.get_running_loop().time())
+    def _obey(self, answer: Answer, sent_s: float) -> None:
+        wait_s, now_s = asked_to_wait_s(answer.headers, clock.now_ns()), asyncio.get_running_loop().time()
+        if answer.status in (418, 429):
+            self.limits.refused(answer.status, wait_s, now_s, sent_s)
+        elif wait_s is not None:
+            self.limits.hold(now_s + wait_s, f"asked to wait ({answer.status})")
 
     async def _turn(self, pair: str) -> None:
         """Wait until this pair may be asked for, and the venue forbids nothing."""

@@ -69,11 +69,12 @@ class Grid:
         read: Callable[[], Mapping[str, LocalBook]],
         emit: Callable[[str, Snapshot, int], None],
         empty: Callable[[], None],
+        look: Callable[[], None],
     ) -> None:
         """`read` gives the books as they are now; `emit` takes a pair, its snapshot, and the time (Unix, nanoseconds);
-        `empty` hears of each empty book.
+        `empty` hears of each empty book; `look` is called before each point, to see whether the wall clock was set.
         """
-        self._read, self._emit, self._empty = read, emit, empty
+        self._read, self._emit, self._empty, self._look = read, emit, empty, look
         self.pairs: dict[str, PairGrid] = {}
         self._interval_s: float | None = None
         self._changed = asyncio.Event()
@@ -104,6 +105,7 @@ class Grid:
 
     def _tick(self, points: int, interval_s: float) -> None:
         """Take every pair's snapshot; `points` is how many points of the grid came since the last time."""
+        self._look()
         books, now_ns, counter_ns = self._read(), clock.now_ns(), clock.counter_ns()
         now_ms, step_ms = now_ns // 1_000_000, int(interval_s * 1000)
         for pair, grid in self.pairs.items():

@@ -23,6 +23,8 @@ class Ledger:
         self.problems: dict[str, str] = {}
         """What the venue said of a pair that it refuses."""
         self._outage: tuple[Target, int, str] | None = None
+        self.moved_ns = 0
+        """By how much the wall clock was set since the feed began, all jumps together."""
 
     def count(self, name: str, number: int = 1) -> None:
         """Count something."""
@@ -50,6 +52,19 @@ class Ledger:
         if self._outage is not None:
             (target, from_ns, reason), self._outage = self._outage, None
             self.gap(target, Gap("disconnected", from_ns // _MS, max(from_ns, now_ns) // _MS, 0, reason))
+
+    def by_now(self, time_ns: int, moved_ns: int) -> int:
+        """Return a time as the wall clock of now has it; `moved_ns` is how far it had been set when that time was read."""
+        return time_ns + self.moved_ns - moved_ns
+
+    def jumped(self, target: Target, jump: Gap) -> None:
+        """Tell that the wall clock was set. A hole that is open ends by the old clock and goes on by the new one."""
+        outage = self._outage
+        self.recovered(jump.from_ms * _MS)
+        self.gap(target, jump)
+        self.moved_ns += (jump.to_ms - jump.from_ms) * _MS
+        if outage is not None:
+            self._outage = outage[0], jump.to_ms * _MS, outage[2]
 
     # ---------------------------------------------------------------- in a stream
 

@@ -95,4 +95,4 @@ class StreamStats(msgspec.Struct, frozen=True):
     counts: Counter[str]
     """`frames`, `bytes`, `connections` (handshakes that went well), `handshakes_failed`, `dead` (silent), `renewals`,
     `sequence_gap`, `sequence_duplicate`, `sequence_reorder`, `checksum`, `unreadable`, `refused`, `book_requests`,
-    `book_failures`, `resubscriptions`, `snapshots`, `missed` (as far as their gaps are told), `empty`, `depth`, `trades`."""
+    `book_failures`, `resubscriptions`, `clock_jumps`, `snapshots`, `missed` (as far as their gaps are told), `empty`, `depth`, `trades`."""

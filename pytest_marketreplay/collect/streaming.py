@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Mapping
@@ -15,6 +16,7 @@ from pytest_marketreplay.cassette.files import Place
 from pytest_marketreplay.cassette.request import WEBSOCKET
 from pytest_marketreplay.collect.books import LocalBook
 from pytest_marketreplay.collect.connection import Connection, Failure
+from pytest_marketreplay.collect.grid import ClockWatch
 from pytest_marketreplay.collect.limits import Limits
 from pytest_marketreplay.collect.stream_entries import Emit, Target
 from pytest_marketreplay.collect.stream_grid import Grid, PairGrid
@@ -26,6 +28,10 @@ from pytest_marketreplay.metrics.meter import Meter, NoMetrics
 from pytest_marketreplay.sinks.items import Gap, Item, Snapshot
 from pytest_marketreplay.venues.profile import Venue
 from pytest_marketreplay.venues.streaming import Channel
+
+log = logging.getLogger("pytest_marketreplay.collect")
+_LOOK_S = 1.0
+"""How often the clock is looked at where there is no grid, or a slow one."""
 
 
 class StreamFeed:
@@ -73,12 +79,14 @@ class StreamFeed:
             self._ledger,
             self._rng,
         )
-        self._grid = Grid(self._books, self._snapshot, self._found_empty)
+        self._watch = ClockWatch(clock.now_ns(), clock.counter_ns())
+        self._grid = Grid(self._books, self._snapshot, self._found_empty, self._look_at_clock)
         self._grids = self._grid.pairs
         self._places: dict[str, Place] = {}
         self._backoff = Backoff(self._patience.backoff_s, self._patience.backoff_cap_s, self._rng)
         self._state, self._since_ns = State.UNSUBSCRIBED, clock.now_ns()
         self._changed = asyncio.Event()
+        self._refused_until_s = float("-inf")
         self._current: Connection | None = None
         self._endings: dict[Connection, asyncio.Task[str]] = {}
         self._stopping: asyncio.Future[Any] | None = None
@@ -157,7 +165,7 @@ class StreamFeed:
         stopping = self._stopping = asyncio.ensure_future(stop.wait())
         broken = asyncio.get_running_loop().create_future()
         self._repair.begin(broken)
-        work = [asyncio.ensure_future(self._stream()), asyncio.ensure_future(self._grid.run())]
+        work = [asyncio.ensure_future(each) for each in (self._stream(), self._grid.run(), self._keep_looking())]
         try:
             # none but the first ends by itself; another that does has failed, and its error goes up
             await asyncio.wait((*work, broken), return_when=asyncio.FIRST_COMPLETED)
@@ -174,7 +182,27 @@ class StreamFeed:
             await self._repair.close()
             self._finish()
 
+    async def _keep_looking(self) -> None:
+        while True:
+            self._look_at_clock()
+            await asyncio.sleep(_LOOK_S)
+
+    def _look_at_clock(self) -> None:
+        """Tell where the wall clock was set: a gap has its times by one clock, and so have the frames of a connection."""
+        jump = self._watch.look(clock.now_ns(), clock.counter_ns())
+        if jump is None:
+            return
+        self._ledger.count("clock_jumps")
+        log.warning("%s: %s", self.venue.name, jump.reason)
+        target = self._target()
+        for grid in self._grids.values():
+            grid.flush()
+        self._ledger.jumped(target, jump)
+        for connection in self._endings:  # the next one has the new time
+            connection.farewell.set()
+
     def _finish(self) -> None:
+        self._look_at_clock()
         self._ledger.recovered(clock.now_ns())
         for grid in self._grids.values():
             grid.flush()
@@ -190,6 +218,9 @@ class StreamFeed:
                 self._backoff.reset()
                 await self._first(self._changed.wait())
                 continue
+            if (wait_s := self._forbidden_s()) > 0:
+                await self._first(asyncio.sleep(wait_s))
+                continue
             again = self._state is State.RECONNECTING or self._ledger.is_cut
             self._enter(State.RECONNECTING if again else State.CONNECTING)
             connection, failure = await self._connect()
@@ -198,14 +229,16 @@ class StreamFeed:
                 if not self._grids or stopping.done():
                     continue
             self._enter(State.RECONNECTING)
-            wait_s = self._backoff.next_s()
-            if failure is not None and failure.retry_after_s is not None:
-                wait_s = max(wait_s, failure.retry_after_s)
-            await self._first(asyncio.sleep(wait_s))
+            await self._first(asyncio.sleep(max(self._backoff.next_s(), self._forbidden_s())))
+
+    def _forbidden_s(self) -> float:
+        """Return for how long the venue forbids a handshake, by its answer to the last one or by a ban of the address."""
+        return max(self._refused_until_s, self.limits.banned_until_s) - asyncio.get_running_loop().time()
 
     async def _connect(self, *, renewing: bool = False) -> tuple[Connection, Failure | None]:
         """Open a connection for the pairs that are wanted now; where that fails, it is told and gone."""
         self._changed.clear()
+        self._look_at_clock()
         connection = Connection(
             self.venue, self.streaming, self._ws_url, self._grids, self.channels, self._patience, self._emit,
             self._ledger, self._repair.wants_book,
@@ -223,6 +256,10 @@ class StreamFeed:
                 await connection.abandon()
         if failure is not None:
             self._ledger.count("handshakes_failed")
+            if failure.retry_after_s is not None:
+                self._refused_until_s = asyncio.get_running_loop().time() + failure.retry_after_s
+                if failure.is_ban:
+                    self.limits.ban(self._refused_until_s)
             if not renewing:  # else the old one still streams, and there is no hole yet
                 self._ledger.lost(connection.tape.target, clock.now_ns(), failure.reason)
             return connection, failure
@@ -256,7 +293,7 @@ class StreamFeed:
                 follower = await self._renew(connection)
                 if follower is None:
                     connection.farewell.clear()
-                    renew_at = loop.time() + self._backoff.next_s()
+                    renew_at = loop.time() + max(self._backoff.next_s(), self._forbidden_s())
                 else:
                     connection, renew_at = follower, loop.time() + self._renew_s()
 
@@ -268,6 +305,8 @@ class StreamFeed:
 
     async def _renew(self, old: Connection) -> Connection | None:
         """Open the next connection while the old one still streams; None where that failed."""
+        if self._forbidden_s() > 0:
+            return None
         new, failure = await self._connect(renewing=True)
         if failure is not None:
             return None
@@ -297,7 +336,9 @@ class StreamFeed:
         self._repair.want_books(connection)
 
     async def _lost(self, connection: Connection, reason: str) -> None:
-        self._ledger.lost(connection.tape.target, connection.last_frame_ns, reason)
+        self._ledger.lost(
+            connection.tape.target, self._ledger.by_now(connection.last_frame_ns, connection.moved_ns), reason
+        )
         first_at = connection.first_data_at
         if first_at is not None and connection.last_data_at - first_at >= self._patience.proven_s:
             self._backoff.reset()
@@ -330,11 +371,12 @@ class StreamFeed:
             self._state, self._since_ns = state, clock.now_ns()
 
     def _tell(self, gap: Gap, pair: str) -> None:
-        connection = self._current
-        if connection is not None:
-            target = connection.tape.target
-        else:
-            path = self.streaming.path(self.pairs or (pair,), self.channels)
-            target = Target(self.venue, WEBSOCKET, self.streaming.ws.rstrip("/") + path)
         self._ledger.count("missed", gap.count)
-        self._ledger.gap(target, gap, pair)
+        self._ledger.gap(self._target(pair), gap, pair)
+
+    def _target(self, pair: str | None = None) -> Target:
+        """Return where the lines of now stand; `pair` stands in where no pair is wanted any more."""
+        if self._current is not None:
+            return self._current.tape.target
+        path = self.streaming.path(self.pairs or ((pair,) if pair else ()), self.channels)
+        return Target(self.venue, WEBSOCKET, self.streaming.ws.rstrip("/") + path)

@@ -43,6 +43,8 @@ class Capture:
         self._polled: dict[_Key, Tally] = {}
         self._silent: dict[Place, tuple[int, list[int]]] = {}
         """Places that should have market data and have none: how many answers failed, the first and last moment."""
+        self._jumps: dict[tuple[Path, int], int] = {}
+        """By how many milliseconds the wall clock was moved while a stream was captured."""
         self._lines = self._damaged = 0
         self._damage: list[BadLine] = []
         self._first_ms: int | None = None
@@ -118,7 +120,10 @@ class Capture:
 
     def _gap(self, place: Place, line: CaptureLine) -> None:
         gap = line.meta.gap
-        if gap is None or gap.kind != CLOCK_JUMP or place.websocket:
+        if gap is None or gap.kind != CLOCK_JUMP:
+            return
+        if place.websocket:
+            self._jumps[place.folder, line.timestamp] = gap.to_ms - gap.from_ms
             return
         for tally in self._polled_in(place):
             tally.grid.jump()
@@ -219,7 +224,7 @@ class Capture:
         def new(symbol: str) -> Tally:
             return self._new((venue, None, symbol), self._interval_ms or SECOND_MS, websocket=True, estimated=False)
 
-        streams = Streams(new, self._registry.by_folder, self._unreadable)
+        streams = Streams(new, self._registry.by_folder, self._unreadable, self._jumps)
         return streams.read(market)
 
     # What is wrong, and all together ------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ class Declared:
     def __init__(self, gaps: Iterable[GapMeta]) -> None:
         kinds: dict[str, list[int]] = {}
         spans: list[tuple[int, int]] = []
+        self.went_back = False
+        """Whether the clock was set back: which gaps are before the first tick, or after the last, cannot be told then."""
         for gap in gaps:
             start, end = min(gap.from_ms, gap.to_ms), max(gap.from_ms, gap.to_ms)
             found = kinds.setdefault(gap.kind, [0, 0, 0])
@@ -29,6 +31,8 @@ class Declared:
             found[2] += end - start
             if gap.kind != CLOCK_JUMP:  # the clock moved: no time passed in which something could be missing
                 spans.append((start, end))
+            else:
+                self.went_back |= gap.to_ms < gap.from_ms
         self.by_kind = tuple(DeclaredGap(kind, *kinds[kind]) for kind in sorted(kinds))
         self._starts: list[int] = []
         self._ends: list[int] = []
@@ -101,6 +105,11 @@ class Grid:
         """Note that the wall clock moved: unless the next tick is the next one by the clock, the grid starts anew."""
         self._jumped = True
 
+    def shift(self, moved_ms: int) -> None:
+        """Go on with the same ticks, by a clock that was moved."""
+        self._anchor += moved_ms
+        self._last_ms += moved_ms
+
     def add(self, time_ms: int) -> None:
         """Take the time of an answer."""
         if not self.segments:
@@ -140,6 +149,8 @@ class Grid:
             return
         if not self.segments:
             self._anchor, self._last = begin, -1
+        elif self._gaps.went_back:
+            return
         self._declared_from(self._last + 1, (end - self._anchor) // self.interval_ms + 1)
 
     def _start(self, time_ms: int, *, leading: bool) -> None:
@@ -147,7 +158,7 @@ class Grid:
         self._jumped = False
         self._anchor = time_ms
         begin = self._gaps.first_ms
-        if leading and begin is not None:
+        if leading and begin is not None and not self._gaps.went_back:
             self._declared_from((begin - time_ms) // self.interval_ms, -1)
         self._store(time_ms, 0)
 

@@ -6,7 +6,7 @@ follow, a checksum that does not fit), or from the end of its connection, until 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pytest_marketreplay.cassette.frame import Frame
@@ -41,6 +41,11 @@ class _Stream:
             self.tally.grid.add_run(self.due_ms, count)
         self.due_ms += count * step
 
+    def shift(self, moved_ms: int) -> None:
+        """Go on by a clock that was moved."""
+        self.due_ms += moved_ms
+        self.tally.grid.shift(moved_ms)
+
     def lost(self, time_ms: int) -> None:
         """The book cannot be relied on any more."""
         self.until(time_ms)
@@ -55,7 +60,12 @@ class Streams:
         new: Callable[[str], Tally],
         venue_of: Callable[[str], Venue],
         unreadable: Callable[[Path, int, str], None],
+        jumps: Mapping[tuple[Path, int], int],
     ) -> None:
+        """`jumps` has by how many milliseconds the wall clock moved, by the folder and the time of the entry that says so."""
+        self._jumps, self._moved_ms = jumps, 0
+        self._moved_of: dict[_Connection, int] = {}
+        """How far the clock had been moved when a connection began: a connection keeps the time it began with."""
         self._new, self._venue_of, self._report = new, venue_of, unreadable
         self._streams: dict[tuple[str, str | None], _Stream] = {}
         self._at: _Connection | None = None
@@ -73,22 +83,31 @@ class Streams:
         for stream in self._streams.values():
             self._silent(stream)
             if stream.connection is not None:  # others go on in its folder, and bring it no book
-                folder = stream.connection[0]
-                stream.tally.grid.miss_until(max(time for (where, _), time in self._heard.items() if where == folder))
+                folder, moved_ms = stream.connection[0], self._moved_of[stream.connection]
+                last_ms = max(time - self._moved_of[key] for key, time in self._heard.items() if key[0] == folder)
+                stream.tally.grid.miss_until(last_ms + moved_ms)
         return [stream.tally for stream in self._streams.values()]
 
     def _watched(self, lines: Iterable[Recorded]) -> Iterator[Recorded]:
         for recorded in lines:
             entry = recorded.entry
             self._at = None
-            if isinstance(entry, Frame):
+            if isinstance(entry, Frame) and entry.meta.dir == "gap":
+                self._jumped(self._jumps.get((recorded.place.folder, entry.timestamp), 0))
+            elif isinstance(entry, Frame):
                 connection = recorded.place.folder, entry.meta.conn or str(recorded.path)
+                self._moved_of.setdefault(connection, self._moved_ms)
                 if entry.meta.dir in ("open", "end") or (entry.meta.dir == "recv" and entry.meta.opcode == "close"):
                     self._ended(connection, recorded.time_ns // _MS)
                 else:
                     self._at = connection
                     self._heard[connection] = recorded.time_ns // _MS
             yield recorded
+
+    def _jumped(self, moved_ms: int) -> None:
+        self._moved_ms += moved_ms
+        for stream in self._streams.values() if moved_ms else ():
+            stream.tally.grid.segments += 1
 
     def _silent(self, stream: _Stream) -> None:
         """A connection that is heard of no more and has no end, as a kill leaves it, told nothing after its last frame."""
@@ -124,6 +143,7 @@ class Streams:
         if self._at is not None and self._at != stream.connection:
             if stream.connection is not None:
                 self._silent(stream)
+                stream.shift(self._moved_of[self._at] - self._moved_of[stream.connection])
             stream.connection = self._at
         due = stream.due_ms <= time_ms
         stream.until(time_ms)

@@ -9,7 +9,6 @@ import json
 import random
 import time
 from collections import Counter
-from email.utils import formatdate
 from typing import Any
 
 import msgspec
@@ -18,7 +17,6 @@ from aiohttp import WSMsgType, web
 
 from pytest_marketreplay.cassette.frame import Frame
 from pytest_marketreplay.collect.connection import Connection
-from pytest_marketreplay.collect.stream_books import forbidden_s
 from pytest_marketreplay.collect.stream_states import Backoff, State
 from pytest_marketreplay.collect.streaming import StreamFeed
 from pytest_marketreplay.errors import CollectError, UsageMistake
@@ -980,15 +978,3 @@ def test_the_meter_hears_of_gaps_requests_and_connections() -> None:
             assert meter.told[name] == 1, name
 
     asyncio.run(story())
-
-
-def test_what_a_refused_handshake_forbids() -> None:
-    now_ns = 1_700_000_000 * 10**9
-    said = formatdate(1_700_000_030, usegmt=True)
-    cases = ((418, None), (418, "3"), (429, said), (500, None))
-    assert [forbidden_s(status, header, now_ns) for status, header in cases] == [
-        120.0,
-        3.0,
-        30.0,
-        None,
-    ]

@@ -350,6 +350,24 @@ def test_a_stream_that_a_kill_cut_off_has_a_hole_until_the_next_connection(tmp_p
     assert found.size_bytes == sum(file.stat().st_size for file in tmp_path.rglob("ws_*/*/*.jsonl"))
 
 
+@pytest.mark.parametrize("moved", [-3_600_000, 3_600_000, 86_400_000])
+def test_a_stream_whose_clock_was_set_misses_what_really_passed(tmp_path: Path, moved: int) -> None:
+    """Ticks at 0 to 4 s; the clock is set at 3.5 s; the next connection, of the new time, has its book from 8 to 10 s."""
+    at, new = START_MS, START_MS + moved
+    write(place(tmp_path, "BTCUSDT"), [_snapshot(at, 10), _snapshot(new + 7500, 100)])
+    frames = [frame(at, dir="open", status=101), *(diff(at + 1000 * second, 11 + second) for second in range(4))]
+    # written at the time of the new clock, as the collector does
+    frames += [gap("clock_jump", at + 3500, new + 3500).replace(str(at + 3500), str(new + 3500), 1)]
+    frames += [diff(at + 4000, 15), frame(at + 4500, dir="end", error="reset")]
+    frames += [frame(new + 7000, dir="open", status=101, conn="2")]
+    frames += [diff(new + 1000 * second, 93 + second, conn="2") for second in range(8, 11)]
+    frames += [gap("disconnected", new + 4500, new + 8000)]
+    write(place(tmp_path, "BTCUSDT", endpoint="/stream", websocket=True), frames)
+    found = _only(tmp_path)
+    assert (found.stored, found.declared, found.undeclared) == (8, 3, 0)
+    assert found.segments == 2
+
+
 def test_a_stream_that_never_gets_its_book_again_has_a_hole_to_the_end(tmp_path: Path) -> None:
     at = START_MS
     write(place(tmp_path, "BTCUSDT"), [_snapshot(at, 10)])
