@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from pytest_marketreplay import logs
+from pytest_marketreplay.cassette import names
+from pytest_marketreplay.cassette.files import Place
 from pytest_marketreplay.collect.engine import Engine, Feed
 from pytest_marketreplay.collect.queueing import SinkQueue
 from pytest_marketreplay.collect.settings import CollectSettings
 from pytest_marketreplay.metrics import Meter, Metrics, MetricsServer, NoMetrics
-from pytest_marketreplay.sinks.items import Item, Sink
+from pytest_marketreplay.sinks.items import Gap, Item, Sink
 from pytest_marketreplay.venues.registry import Registry
 
 if TYPE_CHECKING:
@@ -46,8 +48,14 @@ def build(settings: CollectSettings, health: Callable[[], dict[str, object]]) ->
         for (venue, endpoint), count in Counter((each.place.venue, each.place.endpoint) for each in batch).items():
             meter.wrote(venue, endpoint, sink, count, took, status)
 
-    queues = [SinkQueue(sink, on_write=on_write) for sink in make_sinks(settings)]
-    engine = Engine(queues)
+    def on_gap(place: Place, gap: Gap) -> None:
+        meter.gap(place.venue, gap.kind, gap.count)
+
+    def on_restart(venue: str) -> None:
+        meter.restarted(names.venue_folder(venue))
+
+    queues = [SinkQueue(sink, on_write=on_write, on_gap=on_gap, on_drop=meter.dropped) for sink in make_sinks(settings)]
+    engine = Engine(queues, on_restart=on_restart, on_gap=on_gap)
     for venue, pairs in settings.pairs.items():
         engine.add_feed(venue, _feed_maker(settings, venue, pairs, meter))
     return Parts(engine, meter, server)

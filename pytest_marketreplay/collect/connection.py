@@ -14,6 +14,7 @@ from pytest_marketreplay import clock
 from pytest_marketreplay.cassette.frame import Opcode, close_payload
 from pytest_marketreplay.cassette.request import WEBSOCKET
 from pytest_marketreplay.collect.books import LocalBook
+from pytest_marketreplay.collect.fetching import ask_once
 from pytest_marketreplay.collect.limits import forbidden_s
 from pytest_marketreplay.collect.stream_entries import Emit, Tape, Target
 from pytest_marketreplay.collect.stream_frames import Frames
@@ -69,6 +70,7 @@ class Connection:
         trace = aiohttp.TraceConfig()
         trace.on_request_end.append(self._answered)
         self._session = aiohttp.ClientSession(trace_configs=[trace])
+        ask_once(self._session)
         self._socket: ClientWebSocketResponse | None = None
         self._answer: ClientResponse | None = None
         self._transport: asyncio.Transport | None = None

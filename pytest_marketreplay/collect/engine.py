@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from pytest_marketreplay import clock
 from pytest_marketreplay.cassette.files import Place
 from pytest_marketreplay.collect.gaps import place_gap_item
-from pytest_marketreplay.collect.queueing import SinkQueue
+from pytest_marketreplay.collect.queueing import OnGap, SinkQueue
 from pytest_marketreplay.errors import CollectError
 from pytest_marketreplay.sinks.items import Gap, Item
 
@@ -68,11 +68,15 @@ class Engine:
         grace: float = GRACE_S,
         drain: float = DRAIN_S,
         on_restart: Callable[[str], None] | None = None,
+        on_gap: OnGap | None = None,
     ) -> None:
-        """Hand items to these queues. Pauses before a broken feed's restart, and patience at the end, are in seconds."""
+        """Hand items to these queues. Pauses before a broken feed's restart, and patience at the end, are in seconds.
+
+        `on_restart` is told the name of a feed that broke; `on_gap` of the engine's own gaps, as feeds tell theirs themselves.
+        """
         self.queues = list(queues)
         self._first_pause, self._longest_pause, self._grace, self._drain = first_pause, longest_pause, grace, drain
-        self._on_restart = on_restart
+        self._on_restart, self._on_gap = on_restart, on_gap
         self._feeds: dict[str, _Running] = {}
         self.items = self.snapshots = 0
         self.gaps: Counter[str] = Counter()
@@ -212,5 +216,7 @@ class Engine:
         now_ns = clock.now_ns()
         for place, last_ns in running.last_ns.items():
             gap = Gap("failed", min(last_ns // 1_000_000 + 1, now_ns // 1_000_000), now_ns // 1_000_000, 0, error)
+            if self._on_gap is not None:
+                self._on_gap(place, gap)
             self._queue(place_gap_item(place, gap, now_ns))
             running.last_ns[place] = now_ns

@@ -36,6 +36,10 @@ _logger = logging.getLogger("pytest_marketreplay.collect")
 
 OnWrite = Callable[[str, Sequence[Item], float, str], None]
 """Told of each call of `write`: the sink's name, the batch, seconds taken, `ok` or `error`."""
+OnGap = Callable[[Place, Gap], None]
+"""Told of each gap that is declared, and where."""
+OnDrop = Callable[[str, int], None]
+"""Told of items that are dropped: the sink's name, how many."""
 
 
 class QueueStats(msgspec.Struct, frozen=True):
@@ -97,10 +101,12 @@ class SinkQueue:
         first_pause: float = FIRST_PAUSE_S,
         longest_pause: float = LONGEST_PAUSE_S,
         on_write: OnWrite | None = None,
+        on_gap: OnGap | None = None,
+        on_drop: OnDrop | None = None,
     ) -> None:
         """Hold at most `max_items` and `max_bytes` (beside one gap for each place); pauses are in seconds."""
         self.name = sink.name
-        self._sink, self._on_write = sink, on_write
+        self._sink, self._on_write, self._on_gap, self._on_drop = sink, on_write, on_gap, on_drop
         self._max_items, self._max_bytes, self._batch_items = max_items, max_bytes, batch_items
         self._first_pause, self._longest_pause = first_pause, longest_pause
         self._waiting: deque[tuple[Item, int]] = deque()
@@ -180,6 +186,8 @@ class SinkQueue:
 
     def _drop(self, item: Item) -> None:
         self._dropped += 1
+        if self._on_drop is not None:
+            self._on_drop(self.name, 1)
         missing = self._missing.get(item.place)
         if missing is None:
             missing = self._missing[item.place] = _Missing(item)
@@ -203,6 +211,8 @@ class SinkQueue:
             item = place_gap_item(place, gap, missing.last_ns)
             self._append(item, weight(item))
             self._gaps += 1
+            if self._on_gap is not None:
+                self._on_gap(place, gap)
         _logger.warning("sink %s: takes items again; %d gaps are declared", self.name, len(self._missing))
         self._missing.clear()
 

@@ -30,6 +30,12 @@ class Meter(Protocol):
     def reconnected(self, platform: str) -> None:
         """Count a stream that was connected again."""
 
+    def dropped(self, sink: str, count: int) -> None:
+        """Count items that a sink never got because its queue was full."""
+
+    def restarted(self, platform: str) -> None:
+        """Count a feed that broke and was started again."""
+
     def loop_lag(self, seconds: float) -> None:
         """Note how much later than asked the event loop woke up."""
 
@@ -62,6 +68,12 @@ class NoMetrics:
         """Do nothing."""
 
     def reconnected(self, platform: str) -> None:
+        """Do nothing."""
+
+    def dropped(self, sink: str, count: int) -> None:
+        """Do nothing."""
+
+    def restarted(self, platform: str) -> None:
         """Do nothing."""
 
     def loop_lag(self, seconds: float) -> None:

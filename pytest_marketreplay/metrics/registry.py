@@ -71,6 +71,12 @@ class Metrics:
         self._reconnects = prometheus.Counter(
             "collect_reconnects_total", "Streams that were connected again.", ["platform"], registry=to
         )
+        self._dropped = prometheus.Counter(
+            "collect_dropped_items_total", "Items that a sink never got.", ["sink"], registry=to
+        )
+        self._restarts = prometheus.Counter(
+            "collect_feed_restarts_total", "Feeds that broke and were started again.", ["platform"], registry=to
+        )
         self._lag = prometheus.Histogram(
             "collect_event_loop_lag_seconds", "How late the event loop woke up.", registry=to, buckets=SECONDS
         )
@@ -106,6 +112,14 @@ class Metrics:
     def reconnected(self, platform: str) -> None:
         """Count a stream that was connected again."""
         self._reconnects.labels(platform).inc()
+
+    def dropped(self, sink: str, count: int) -> None:
+        """Count items that a sink never got because its queue was full."""
+        self._dropped.labels(sink).inc(count)
+
+    def restarted(self, platform: str) -> None:
+        """Count a feed that broke and was started again."""
+        self._restarts.labels(platform).inc()
 
     def loop_lag(self, seconds: float) -> None:
         """Note how much later than asked the event loop woke up."""

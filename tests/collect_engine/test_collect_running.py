@@ -141,7 +141,7 @@ def test_a_sink_that_cannot_be_opened_fails_the_session(lab: Lab) -> None:
 def test_what_a_sink_could_not_take_by_the_end_is_said(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.sinks[0].problem = full()
     lab.settings = msgspec.structs.replace(lab.settings, duration_s=0.05)
-    monkeypatch.setattr(building, "Engine", lambda queues: Engine(queues, drain=0.05))
+    monkeypatch.setattr(building, "Engine", functools.partial(Engine, drain=0.05))
     last = lab.capture.run()
     assert last.status == "failed"
     assert last.last_error == "not written: 1 items of list"
@@ -212,6 +212,44 @@ def test_what_a_full_queue_drops_is_among_the_gaps(lab: Lab, monkeypatch: pytest
     assert last.gaps == {"sink": 1}
     assert last.counts["dropped"] == 4
     assert last.counts["written"] == 2
+
+
+def test_gaps_of_a_sink_and_of_the_engine_and_what_is_dropped_are_among_the_metrics(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = lab.sinks[0]
+
+    async def flood(feed: HandFeed, stop: asyncio.Event) -> None:
+        if feed.runs == 1:
+            sink.may_write.clear()
+            for number in range(5):
+                feed.emit(item(number))
+            sink.may_write.set()
+            while not sink.gaps:
+                await asyncio.sleep(0.001)
+            raise ValueError("once")
+        await stop.wait()
+
+    lab.body = flood
+    lab.settings = msgspec.structs.replace(lab.settings, metrics_port=0)
+    monkeypatch.setattr(building, "SinkQueue", functools.partial(SinkQueue, max_items=1))
+    monkeypatch.setattr(building, "Engine", functools.partial(Engine, first_pause=0.1))
+
+    def look(lab: Lab) -> str:
+        sink.wait_for(lambda: len(sink.gaps) == 2)
+        base = lab.ask(do="status")["metrics"]
+        with urllib.request.urlopen(f"{base}/metrics") as answer:
+            return str(answer.read().decode())
+
+    last, text = lab.run(look)
+    told = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    platform = sink.items[0].place.venue
+    assert last.gaps == {"sink": 1, "failed": 1}
+    for kind in ("sink", "failed"):
+        assert told[f'collect_gaps_total{{kind="{kind}",platform="{platform}"}}'] == "1.0"
+    assert told[f'collect_missing_total{{kind="sink",platform="{platform}"}}'] == "4.0"
+    assert told['collect_feed_restarts_total{platform="binance"}'] == "1.0"
+    assert told[f'collect_dropped_items_total{{sink="{sink.name}"}}'] == "4.0"
 
 
 def test_a_capture_that_nobody_watches_ends_as_well(lab: Lab) -> None:

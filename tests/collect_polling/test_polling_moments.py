@@ -8,7 +8,6 @@ import random
 import time
 from email.utils import formatdate
 
-import msgspec
 import pytest
 from poll_lab import START_NS, Lab, answer, book
 
@@ -240,12 +239,8 @@ def test_whatever_a_server_sends_is_an_answer_or_unanswered(kind: str) -> None:
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         fetch = HttpFetch(5.0)
         try:
-            said = await fetch(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
-            assert kind in ("gzip_cut", "br"), said  # not noticed by aiohttp; what is left is no order book
-            with pytest.raises(ValueError, match=r"truncated|JSON"):
-                msgspec.json.decode(said.body)
-        except Unanswered:
-            assert kind != "br"
+            with pytest.raises(Unanswered):
+                await fetch(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
         finally:
             await fetch.close()
             server.close()

@@ -186,3 +186,27 @@ def test_a_ban_that_holds_already_is_waited_for_by_the_first_handshake_and_by_a_
         assert second_s <= venue.handshakes_s[1]
 
     asyncio.run(story())
+
+
+def test_a_handshake_that_is_reset_is_one_request() -> None:
+    """aiohttp by itself asks once more."""
+
+    async def story() -> None:
+        asked = 0
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal asked
+            await reader.readuntil(b"\r\n\r\n")
+            asked += 1
+            writer.transport.abort()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        try:
+            async with running(f"127.0.0.1:{server.sockets[0].getsockname()[1]}") as run:
+                await run.until(lambda: run.count("handshakes_failed") == 3)
+                assert asked == 3
+        finally:
+            server.close()
+            await server.wait_closed()
+
+    asyncio.run(story())

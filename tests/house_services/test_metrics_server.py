@@ -49,6 +49,8 @@ def a_capture(meter: Meter) -> None:
     meter.request("binance", "api_v3_depth", 429, 0.01)
     meter.request("kraken", "public_Depth", "timeout", 10.0)
     meter.reconnected("kraken")
+    meter.dropped("local", 3)
+    meter.restarted("kraken")
     meter.loop_lag(0.0004)
     meter.size("binance", 123_456, 12)
     meter.closed_file("binance", 2_000)
@@ -106,6 +108,8 @@ def test_what_a_capture_tells_is_what_prometheus_reads(served: Served) -> None:
     assert value["storage_write_duration_seconds_sum", "binance", "local"] == 12.003
     assert value["storage_size_bytes", "binance"] == 123_456
     assert value["storage_file_count", "binance"] == 12
+    assert value["collect_dropped_items_total", "local"] == 3
+    assert value["collect_feed_restarts_total", "kraken"] == 1
     assert value["storage_file_size_bytes_bucket", "1024.0", "binance"] == 0
     assert value["storage_file_size_bytes_bucket", "4096.0", "binance"] == 1
     assert value["collect_gaps_total", "missed", "binance"] == 2
