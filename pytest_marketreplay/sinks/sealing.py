@@ -107,11 +107,11 @@ def _zstd_packer(path: Path) -> Any:
     try:
         from compression import zstd  # Python 3.14
 
-        return zstd.ZstdFile(path, "w", level=LEVELS["zst"])
+        return zstd.ZstdFile(path, "w", level=LEVELS["zst"])  # pragma: no cover - Python 3.14
     except ImportError:
         pass
     try:
         import zstandard
-    except ImportError:
+    except ImportError:  # pragma: no cover - it comes with the package, before Python 3.14
         raise MissingExtra("writing .jsonl.zst", "zstandard") from None
     return zstandard.open(path, "wb", cctx=zstandard.ZstdCompressor(level=LEVELS["zst"], write_checksum=True))
