@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from pytest_marketreplay import clock
-from pytest_marketreplay.collect.fetching import Answer, Fetch, HttpFetch, Unanswered
+from pytest_marketreplay.collect.fetching import MOST_CONNECTIONS, Answer, Fetch, HttpFetch, Unanswered
 from pytest_marketreplay.collect.grid import ClockWatch, Grid, OpenGap, Tick
-from pytest_marketreplay.collect.limits import Limits, asked_to_wait_s
+from pytest_marketreplay.collect.limits import Limits, asked_to_wait_s, is_refusal
 from pytest_marketreplay.collect.stream_entries import Target, gap_item, poll_line
 from pytest_marketreplay.errors import UsageMistake
 from pytest_marketreplay.market.decoding import UNREADABLE, Source
@@ -33,8 +33,8 @@ EARLY_MS, LATE_MS = 5000, 1000
 """A book's own time is checked to lie in [now - 5 s, now + 1 s]."""
 _WARN_EVERY_S = 60.0
 _LAST_ANSWER_S = 2.0
-_MOST_UNDER_WAY = 32
-"""Requests to one venue at a time. What waits here is checked against the venue's limits when its turn comes; a
+_MOST_UNDER_WAY = MOST_CONNECTIONS
+"""Requests to one venue at a time: more pairs than that delay each other where each answer takes long. What waits here is checked against the venue's limits when its turn comes; a
 connection pool would send it whatever was said meanwhile."""
 _MS = 1_000_000
 _LIMIT_WORDS = ("rate limit", "too many", "too much", "throttle", "temporary lockout")
@@ -308,7 +308,7 @@ class PollFeed:
         if problem is not None:
             now_s = asyncio.get_running_loop().time()
             wait_s = asked_to_wait_s(answer.headers, clock.now_ns())
-            if answer.status in (418, 429) or any(word in problem.lower() for word in _LIMIT_WORDS):
+            if is_refusal(self._venue.name, answer.status) or any(word in problem.lower() for word in _LIMIT_WORDS):
                 self.limits.refused(answer.status, wait_s, now_s, sent_s)
             elif wait_s is not None:  # a 503 may say it too
                 self.limits.hold(now_s + wait_s, f"asked to wait ({answer.status})")
