@@ -148,7 +148,7 @@ def test_what_was_captured_from_the_exchange_in_the_box_replays(venue: str, pair
                     stop.set()
 
             profile = Registry().venues[venue]
-            feed = PollFeed(profile, [pair], 0.02, emit=emit, base_url=exchange.url(venue))  # type: ignore[arg-type]
+            feed = PollFeed(profile, [pair], 0.02, emit=emit, base_url=exchange.url(venue))
             await asyncio.wait_for(feed.run(stop), 30)
 
         asyncio.run(go())
