@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, TypeVar
 
 from pytest_marketreplay.cassette import entry as entries
 from pytest_marketreplay.cassette import files
@@ -15,6 +15,8 @@ from pytest_marketreplay.cassette.entry import Entry, Head, NotAnEntry
 from pytest_marketreplay.cassette.files import Line
 from pytest_marketreplay.cassette.frame import Frame, read_frame
 from pytest_marketreplay.errors import CassetteError, DamagedCassette
+
+_Read = TypeVar("_Read")
 
 
 class TornTail(UserWarning):
@@ -78,6 +80,14 @@ def read(path: Path) -> Iterator[Entry | Frame]:
 
 def check(path: Path) -> Iterator[Entry | Frame | Damage]:
     """Read every line of a file, and yield each entry or frame, or what is wrong with the line."""
+    return read_or_tell(path, read_line)
+
+
+def read_or_tell(path: Path, read_one: Callable[[bytes], _Read]) -> Iterator[_Read | Damage]:
+    """Read every line of a file, plain or sealed, with `read_one`; yield what it gives, or what is wrong with the line.
+
+    `read_one` takes a line without its line feed, and raises NotAnEntry.
+    """
     try:
         stream = files.open_binary(path)
     except DamagedCassette as error:
@@ -86,7 +96,7 @@ def check(path: Path) -> Iterator[Entry | Frame | Damage]:
     with stream:
         for line in files.lines(stream):
             try:
-                yield read_line(line.data)
+                yield read_one(line.data)
             except NotAnEntry as error:
                 torn = not line.ended
                 reason = f"cut off while it was written: {error.reason}" if torn else error.reason

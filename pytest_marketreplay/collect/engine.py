@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from pytest_marketreplay import clock
+from pytest_marketreplay.cassette import names
 from pytest_marketreplay.cassette.files import Place
 from pytest_marketreplay.collect.gaps import place_gap_item
 from pytest_marketreplay.collect.queueing import OnGap, SinkQueue
@@ -210,6 +211,18 @@ class Engine:
             except TimeoutError:
                 pause = min(self._longest_pause, pause * 2)
             self._declare(running, error)
+
+    @property
+    def last_ns(self) -> dict[Place, int]:
+        """When the last item of each place came, Unix epoch in nanoseconds."""
+        return {place: last_ns for running in self._feeds.values() for place, last_ns in running.last_ns.items()}
+
+    def go_on(self, last_ns: Mapping[Place, int], reason: str) -> None:
+        """Declare that nothing came since another process had the last item of these places, in feeds that are here."""
+        for name, running in self._feeds.items():
+            venue = names.venue_folder(name)
+            running.last_ns |= {place: time_ns for place, time_ns in last_ns.items() if place.venue == venue}
+            self._declare(running, reason)
 
     def _declare(self, running: _Running, error: str) -> None:
         """Declare that nothing came since the last item of each place; how much that is nobody knows."""

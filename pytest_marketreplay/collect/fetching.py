@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 64 << 20
 """What an answer may take once it is unpacked: the deepest books there are take about a megabyte."""
+MOST_CONNECTIONS = 128
 _CODINGS = "gzip, deflate"
 
 
@@ -67,7 +68,7 @@ class HttpFetch:
         from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
         self._session = ClientSession(
-            connector=TCPConnector(limit_per_host=32),
+            connector=TCPConnector(limit=MOST_CONNECTIONS),
             timeout=ClientTimeout(total=self._timeout_s),
             auto_decompress=False,  # which unpacks a chunk whole, however large that becomes
         )

@@ -56,6 +56,15 @@ def forbidden_s(status: int, headers: Iterable[tuple[str, str]], now_ns: int) ->
     return BAN_S if said is None and status == 418 else said
 
 
+def is_refusal(venue: str, status: int) -> bool:
+    """Tell whether a status says that a venue was asked too often.
+
+    A 403 does at Binance ("HTTP 403 return code is used when the WAF Limit (Web Application Firewall) has been violated")
+    and at Bybit ("Rate Limit", "IP Limit"); elsewhere it may be of one pair, and must not hold up the others.
+    """
+    return status in (418, 429) or (status == 403 and venue.startswith(("binance", "bybit")))
+
+
 class Limits:
     """When one venue may be asked again; shared by all of its pairs. Times are seconds of the event loop's clock."""
 

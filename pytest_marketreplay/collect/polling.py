@@ -7,7 +7,6 @@ for all of them. Each tick ends as one of four: stored, skipped (an empty book),
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,9 +14,10 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from pytest_marketreplay import clock
-from pytest_marketreplay.collect.fetching import Answer, Fetch, HttpFetch, Unanswered
+from pytest_marketreplay.collect.fetching import MOST_CONNECTIONS, Answer, Fetch, HttpFetch, Unanswered
 from pytest_marketreplay.collect.grid import ClockWatch, Grid, OpenGap, Tick
-from pytest_marketreplay.collect.limits import Limits, asked_to_wait_s
+from pytest_marketreplay.collect.limits import Limits, asked_to_wait_s, is_refusal
+from pytest_marketreplay.collect.poll_checks import Checks, PairChecks
 from pytest_marketreplay.collect.stream_entries import Target, gap_item, poll_line
 from pytest_marketreplay.errors import UsageMistake
 from pytest_marketreplay.market.decoding import UNREADABLE, Source
@@ -26,15 +26,11 @@ from pytest_marketreplay.metrics import Meter, NoMetrics
 from pytest_marketreplay.sinks.items import Gap, Item, Snapshot
 from pytest_marketreplay.venues.profile import Venue
 
-log = logging.getLogger("pytest_marketreplay.collect")
 LEVELS = 500
 """Levels a side that are asked for at the least: at Binance a weight of 25 of the 6,000 that a minute allows."""
-EARLY_MS, LATE_MS = 5000, 1000
-"""A book's own time is checked to lie in [now - 5 s, now + 1 s]."""
-_WARN_EVERY_S = 60.0
 _LAST_ANSWER_S = 2.0
-_MOST_UNDER_WAY = 32
-"""Requests to one venue at a time. What waits here is checked against the venue's limits when its turn comes; a
+_MOST_UNDER_WAY = MOST_CONNECTIONS
+"""Requests to one venue at a time: more pairs than that delay each other where each answer takes long. What waits here is checked against the venue's limits when its turn comes; a
 connection pool would send it whatever was said meanwhile."""
 _MS = 1_000_000
 _LIMIT_WORDS = ("rate limit", "too many", "too much", "throttle", "temporary lockout")
@@ -66,9 +62,9 @@ class PollStats(msgspec.Struct, frozen=True):
 class _Pair:
     """One pair: its grid, its numbers, its gap."""
 
-    def __init__(self, pair: str, target: Target, path: str, grid: Grid) -> None:
+    def __init__(self, pair: str, target: Target, path: str, grid: Grid, checks: PairChecks) -> None:
         self.pair, self.target, self.path, self.grid = pair, target, path, grid
-        self.update_id: int | None = None
+        self.checks = checks
         self.gap = OpenGap()
         self.watch = ClockWatch(clock.now_ns(), clock.counter_ns())
         self.wake = asyncio.Event()
@@ -124,7 +120,7 @@ class PollFeed:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leavers: set[asyncio.Task[None]] = set()
         self._counts: Counter[str] = Counter()
-        self._warned: dict[str, float] = {}
+        self._checks = Checks(venue.name, self._counts, self._meter)
         self._stop: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -222,7 +218,7 @@ class PollFeed:
         path = self._polling.target(pair, self._levels)
         target = Target(self._venue, "GET", self._polling.rest + path)
         grid = Grid(self._interval_s, asyncio.get_running_loop().time())
-        state = self._pairs[pair] = _Pair(pair, target, path, grid)
+        state = self._pairs[pair] = _Pair(pair, target, path, grid, PairChecks(self._checks, pair, target.place.venue))
         self._tasks[pair] = asyncio.create_task(self._poll(state), name=f"{self._venue.name} {pair}")
 
     async def _poll(self, state: _Pair) -> None:
@@ -249,7 +245,7 @@ class PollFeed:
     async def _tick(self, state: _Pair, tick: Tick) -> None:
         if jump := state.watch.look(clock.now_ns(), clock.counter_ns()):
             self._counts["clock_jumps"] += 1
-            self._warn("clock_jump", f"{self._venue.name} {state.pair}: {jump.reason}")
+            self._checks.warn("clock_jump", f"{self._venue.name} {state.pair}: {jump.reason}")
             self._tell(state, [*state.gap.end(), jump])  # a gap has its times by one clock
         now_ms = clock.now_ns() // _MS
         self._counts["ticks"] += tick.is_due
@@ -308,7 +304,7 @@ class PollFeed:
         if problem is not None:
             now_s = asyncio.get_running_loop().time()
             wait_s = asked_to_wait_s(answer.headers, clock.now_ns())
-            if answer.status in (418, 429) or any(word in problem.lower() for word in _LIMIT_WORDS):
+            if is_refusal(self._venue.name, answer.status) or any(word in problem.lower() for word in _LIMIT_WORDS):
                 self.limits.refused(answer.status, wait_s, now_s, sent_s)
             elif wait_s is not None:  # a 503 may say it too
                 self.limits.hold(now_s + wait_s, f"asked to wait ({answer.status})")
@@ -318,9 +314,9 @@ class PollFeed:
         if not book.bids and not book.asks:
             self._tell(state, state.gap.end())  # this point is no part of it
             self._counts["empty"] += 1
-            self._check(state, "empty_book", "an empty book")
+            state.checks.found("empty_book", "an empty book")
             return None
-        self._look(state, book)
+        state.checks.look(book)
         self._tell(state, state.gap.end())
         self._numbers[state.pair] += 1
         number = self._numbers[state.pair]
@@ -357,32 +353,6 @@ class PollFeed:
             return f"the answer is no order book ({type(error).__name__})", None
         book = next((each for each in records if isinstance(each, OrderBook)), None)
         return (None, book) if book is not None else ("no order book in the answer", None)
-
-    def _look(self, state: _Pair, book: OrderBook) -> None:
-        """Check a book: what is odd is counted and warned of, and stored all the same."""
-        now_ms = clock.now_ns() // _MS
-        if book.exchange_ms is not None and not now_ms - EARLY_MS <= book.exchange_ms <= now_ms + LATE_MS:
-            self._counts["clock_checks"] += 1
-            self._check(state, "clock", f"the venue's time is {(book.exchange_ms - now_ms) / 1000:+.3f} s off")
-        if book.update_id is not None:
-            if state.update_id is not None and book.update_id < state.update_id:
-                self._counts["backward_ids"] += 1
-                self._check(state, "update_id", f"the update id went back from {state.update_id} to {book.update_id}")
-            state.update_id = book.update_id
-        if book.bids and book.asks and book.bids[0].price >= book.asks[0].price:
-            self._counts["crossed"] += 1
-            self._check(state, "crossed_book", f"crossed: bid {book.bids[0].price}, ask {book.asks[0].price}")
-
-    def _check(self, state: _Pair, what: str, text: str) -> None:
-        self._meter.checked(state.target.place.venue, what)
-        self._warn(f"{state.pair} {what}", f"{self._venue.name} {state.pair}: {text}")
-
-    def _warn(self, key: str, text: str) -> None:
-        """Warn, of one thing not more than once a minute; the counts have all of them."""
-        now_s = asyncio.get_running_loop().time()
-        if now_s - self._warned.get(key, float("-inf")) >= _WARN_EVERY_S:
-            self._warned[key] = now_s
-            log.warning("%s", text)
 
     def _tell(self, state: _Pair, gaps: list[Gap]) -> None:
         for gap in gaps:

@@ -14,11 +14,20 @@ from typing import Any
 import msgspec
 
 from pytest_marketreplay import clock
+from pytest_marketreplay.cassette import names
+from pytest_marketreplay.cassette.files import Place
 from pytest_marketreplay.collect import building
 from pytest_marketreplay.collect.control import ControlServer
 from pytest_marketreplay.collect.engine import Engine
 from pytest_marketreplay.collect.lag import LagSampler
-from pytest_marketreplay.collect.sessions import HEARTBEAT_S, SILENT_S, SessionFolder, SessionState, process_started
+from pytest_marketreplay.collect.sessions import (
+    ALIVE,
+    HEARTBEAT_S,
+    SILENT_S,
+    SessionFolder,
+    SessionState,
+    process_started,
+)
 from pytest_marketreplay.collect.settings import CollectSettings, split_pairs
 from pytest_marketreplay.errors import CollectError, DocumentError, SinkError
 from pytest_marketreplay.metrics import Meter, NoMetrics
@@ -67,6 +76,7 @@ class Capture:
     def _run(self) -> SessionState:
         self._started_ms = clock.now_ns() // 1_000_000
         try:
+            killed = self._killed()
             self.folder.document.save(self.state())
             parts = building.build(self.settings, self._health)
             self._engine, self._meter = parts.engine, parts.meter
@@ -74,6 +84,8 @@ class Capture:
                 if parts.server is not None:
                     self._metrics = f"http://{parts.server.host}:{parts.server.port}"
                 self._engine.open()
+                if killed is not None:
+                    self._go_on(killed)
                 try:
                     asyncio.run(self._main())
                 finally:
@@ -93,6 +105,24 @@ class Capture:
         self._save(last)
         _logger.info("session %s: %s", self.settings.session_id, self._status)
         return last
+
+    def _killed(self) -> SessionState | None:
+        """Return the last state of a process that ran this session and did not come to its end."""
+        try:
+            state = self.folder.document.load()
+        except DocumentError as error:
+            _logger.warning("the state of the session's last run cannot be read: %s", error)
+            return None
+        return state if state is not None and state.status in ALIVE else None  # the lock is ours: it does not run
+
+    def _go_on(self, killed: SessionState) -> None:
+        """Declare what a killed process left open, for the venues whose pairs are the same as then."""
+        same = {names.venue_folder(venue) for venue, pairs in self._pairs.items() if killed.pairs.get(venue) == pairs}
+        places = {Place(*name.split("/")): time_ms * 1_000_000 for name, time_ms in killed.places.items()}
+        self._engine.go_on(
+            {place: time_ns for place, time_ns in places.items() if place.venue in same},
+            "the session was killed, and started again",
+        )
 
     def _fail(self, error: str) -> None:
         self._status, self._error = "failed", error
@@ -134,6 +164,7 @@ class Capture:
             ended_ms=now_ms if self._status in ("ended", "failed") else None,
             counts=counts,
             gaps=gaps,
+            places={"/".join(place): time_ns // 1_000_000 for place, time_ns in engine.last_ns.items()},
             queues=queues,
             lag_p99_ms=round(self._lag.percentile_ms(99), 3),
             last_error=self._error or engine.last_error,

@@ -54,6 +54,8 @@ class SessionState(msgspec.Struct, frozen=True):
     """`items`, `snapshots`, `gaps`, `feed_restarts`, `unwritten`, and what the feeds count, `<venue>.<name>`."""
     gaps: dict[str, int] = {}
     """How many gaps were declared, by kind."""
+    places: dict[str, int] = {}
+    """When the last item of each place came, by `venue/endpoint/symbol`: what a killed session leaves open begins there."""
     queues: list[QueueStats] = []
     lag_p99_ms: float = 0.0
     """Of the event loop, over the last minute."""

@@ -7,7 +7,7 @@ import random
 
 from pytest_marketreplay import clock
 from pytest_marketreplay.collect.fetching import Answer, HttpFetch, Unanswered
-from pytest_marketreplay.collect.limits import Limits, asked_to_wait_s
+from pytest_marketreplay.collect.limits import Limits, asked_to_wait_s, is_refusal
 from pytest_marketreplay.collect.stream_entries import Emit, Target, poll_line
 from pytest_marketreplay.collect.stream_ledger import Ledger
 from pytest_marketreplay.collect.stream_states import Backoff, Patience
@@ -75,7 +75,7 @@ class SnapshotDesk:
 
     def _obey(self, answer: Answer, sent_s: float) -> None:
         wait_s, now_s = asked_to_wait_s(answer.headers, clock.now_ns()), asyncio.get_running_loop().time()
-        if answer.status in (418, 429):
+        if is_refusal(self._venue.name, answer.status):
             self.limits.refused(answer.status, wait_s, now_s, sent_s)
         elif wait_s is not None:
             self.limits.hold(now_s + wait_s, f"asked to wait ({answer.status})")

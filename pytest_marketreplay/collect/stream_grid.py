@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from pytest_marketreplay import clock
 from pytest_marketreplay.collect.books import LocalBook
+from pytest_marketreplay.collect.grid import OpenGap
 from pytest_marketreplay.sinks.items import Gap, Snapshot
 
 
@@ -51,6 +52,8 @@ class PairGrid:
         self._count += count
         self._reasons[reason] = None
         self.missed += count
+        if self._to_ms - self._from_ms >= OpenGap.LONGEST_MS:
+            self.flush()
 
     def flush(self) -> None:
         """Tell the gap that is open, if there is one."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from pytest_marketreplay.collect.books import Finding
+from pytest_marketreplay.collect.grid import OpenGap
 from pytest_marketreplay.collect.stream_entries import Emit, Target, gap_item
 from pytest_marketreplay.metrics.meter import Meter
 from pytest_marketreplay.sinks.items import Gap
@@ -65,6 +66,13 @@ class Ledger:
         self.moved_ns += (jump.to_ms - jump.from_ms) * _MS
         if outage is not None:
             self._outage = outage[0], jump.to_ms * _MS, outage[2]
+
+    def tell_in_parts(self, now_ns: int) -> None:
+        """Tell what has passed of a hole that lasts: a killed process must not leave more than a minute undeclared."""
+        if self._outage is not None and now_ns - self._outage[1] >= OpenGap.LONGEST_MS * _MS:
+            target, _, reason = self._outage
+            self.recovered(now_ns)
+            self._outage = target, now_ns, reason
 
     # ---------------------------------------------------------------- in a stream
 

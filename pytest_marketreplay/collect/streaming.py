@@ -185,6 +185,7 @@ class StreamFeed:
     async def _keep_looking(self) -> None:
         while True:
             self._look_at_clock()
+            self._ledger.tell_in_parts(clock.now_ns())
             await asyncio.sleep(_LOOK_S)
 
     def _look_at_clock(self) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from pytest_marketreplay.cassette import entry as entries
 from pytest_marketreplay.cassette import files, payload
 from pytest_marketreplay.cassette.entry import Milliseconds, NotAnEntry
-from pytest_marketreplay.cassette.reader import Damage
+from pytest_marketreplay.cassette.reader import Damage, read_or_tell
 from pytest_marketreplay.errors import DamagedCassette
 
 
@@ -77,17 +77,7 @@ def read_line(data: bytes) -> CaptureLine:
 
 def read_file(path: Path) -> Iterator[CaptureLine | Damage]:
     """Read every line of a file, plain or sealed, one at a time."""
-    try:
-        stream = files.open_binary(path)
-    except DamagedCassette as error:
-        yield Damage(path, 0, error.byte, error.reason)
-        return
-    with stream:
-        for line in files.lines(stream):
-            try:
-                yield read_line(line.data)
-            except NotAnEntry as error:
-                yield Damage(path, line.number, line.offset + error.byte, error.reason, not line.ended)
+    return read_or_tell(path, read_line)
 
 
 def read_gaps(path: Path) -> Iterator[tuple[GapMeta, str]]:

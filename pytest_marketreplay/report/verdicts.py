@@ -40,6 +40,7 @@ def judge(series: Sequence[Series], goals: Goals) -> tuple[tuple[Verdict, ...], 
             lambda each: each.latency_ms.p99,
             lambda value: value < goals.max_latency_ms,
             lambda value: f"highest {value:.1f} ms",
+            of_streams="the frames of a stream came unasked, and the venue's times in them are of another clock",
         ),
         _goal(
             "sequence",
@@ -48,6 +49,8 @@ def judge(series: Sequence[Series], goals: Goals) -> tuple[tuple[Verdict, ...], 
             lambda each: each.sequence_holes + each.sequence_repeats if each.sequenced else None,
             lambda value: value <= goals.max_sequence_faults,
             lambda value: f"most {value:.0f}",
+            of_streams="the frames of a stream have no such numbers; whether its diffs follow each other was checked "
+            f"instead, breaks found: {sum(each.breaks for each in series if each.source == 'streamed')}",
         ),
     )
     return verdicts, all(verdict.state != MISSED for verdict in verdicts)
@@ -91,10 +94,14 @@ def _goal(
     meets: Callable[[float], bool],
     say: Callable[[float], str],
     worst: Callable[[Sequence[float]], float] = max,
+    of_streams: str = "",
 ) -> Verdict:
+    """Judge one goal; `of_streams` says why streams have nothing to say to it."""
     known = [(each.name, value) for each in series if (value := value_of(each)) is not None]
+    streamed = sum(each.source == "streamed" for each in series)
+    why = f": {of_streams}" if of_streams and streamed else ""
     if not known:
-        return Verdict(name, UNKNOWN, f"{wanted}: the capture does not say", ())
+        return Verdict(name, UNKNOWN, f"{wanted}: the capture does not say{why}", ())
     missed = tuple(each for each, value in known if not meets(value))
     extreme = say(worst([value for _, value in known]))
     count = len(known)
@@ -103,5 +110,5 @@ def _goal(
         return Verdict(name, MISSED, f"{wanted}: {which}, {extreme}", missed)
     which = "met" if count == 1 else f"met by all {count} pairs"
     silent = len(series) - count
-    aside = f"; {silent} do not say" if silent else ""
+    aside = f"; {silent} do not say{why}" if silent else ""
     return Verdict(name, MET, f"{wanted}: {which}, {extreme}{aside}", ())

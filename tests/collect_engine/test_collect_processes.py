@@ -17,6 +17,8 @@ from engine_processes import Cli, commands, until
 from pytest_marketreplay.cassette import files
 from pytest_marketreplay.cli.collect import stop
 from pytest_marketreplay.collect import sessions
+from pytest_marketreplay.report.capture import read_capture
+from pytest_marketreplay.report.lines import read_gaps
 
 
 @pytest.fixture
@@ -60,6 +62,40 @@ def test_a_killed_session_is_crashed_at_once_and_the_next_start_goes_on_in_a_new
     assert len(after) > len(before)
     assert set(before) <= after
     assert len(cli.timestamps()) == seen + cli.folder.load().counts["items"]
+
+
+@pytest.mark.parametrize("feed", ["poll", "stream"])
+def test_the_hole_that_a_kill_leaves_is_declared_by_the_next_start_and_no_report_calls_it_complete(
+    cli: Cli, feed: str
+) -> None:
+    child = cli.begin(*cli.arguments("--feed", feed))
+    cli.captured(20)
+    until(lambda: cli.folder.load().places)
+    child.kill()
+    child.wait()
+    killed = cli.folder.load()
+    time.sleep(3)  # the hole itself is real time
+    child = cli.begin(*cli.arguments("--feed", feed))
+    until(lambda: sessions.verdict(cli.folder.load()) == "running")
+    cli.captured(40)
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(10) == 0
+    gaps = [
+        (file.parent.relative_to(cli.captures).as_posix(), gap)
+        for file in files.all_files(cli.captures)
+        for gap, _ in read_gaps(file)
+        if "killed" in gap.reason
+    ]
+    assert sorted(place for place, _ in gaps) == sorted(killed.places)
+    for place, gap in gaps:
+        assert (gap.kind, gap.from_ms) == ("failed", killed.places[place] + 1)
+        assert gap.to_ms - gap.from_ms >= 3000
+    report = read_capture(cli.captures, interval_ms=250)
+    assert [each.source for each in report.series] == [{"poll": "polled", "stream": "streamed"}[feed]] * 2
+    for each in report.series:
+        assert each.declared >= 10
+        assert each.completeness < 99
+    assert not report.passed
 
 
 def test_a_detached_capture_runs_on_is_changed_and_stopped_by_commands(cli: Cli) -> None:

@@ -285,3 +285,40 @@ def test_numbers_of_feeds_are_flat_whole_and_of_any_shape() -> None:
 
     assert building.numbers(Stats()) == {"total": 1, "by.BTC-USDT.seen": 3, "by.n": 2}
     assert building.numbers({"a": 1, "b": 1.5}) == {"a": 1}
+
+
+def killed(lab: Lab, **more: Any) -> None:
+    """Leave the state that a killed session leaves."""
+    state = msgspec.structs.replace(lab.capture.state(), status="running", places={"binance/e/S": 5, "kraken/e/S": 6})
+    lab.capture.folder.path.mkdir(parents=True, exist_ok=True)
+    lab.capture.folder.document.save(msgspec.structs.replace(state, **more))
+
+
+@pytest.mark.parametrize(
+    ("left", "declared"),
+    [
+        ({}, ["binance"]),
+        ({"status": "ended"}, []),
+        ({"pairs": {"binance": ["OTHER-USDT"]}}, []),
+    ],
+    ids=["killed", "ended", "other pairs"],
+)
+def test_what_a_killed_process_left_open_is_declared_for_the_venues_that_go_on(
+    lab: Lab, left: dict[str, Any], declared: list[str]
+) -> None:
+    killed(lab, **left)
+    lab.run(lambda lab: None)
+    gaps = [item for item in lab.sinks[0].items if item.gap is not None]
+    assert [item.place.venue for item in gaps] == declared
+    assert [item.gap.from_ms for item in gaps if item.gap] == [6 for _ in declared]
+
+
+def test_a_last_state_that_cannot_be_read_is_said_and_the_capture_begins(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    killed(lab)
+    for file in lab.capture.folder.path.iterdir():
+        file.write_bytes(b"{")
+    last, _ = lab.run(lambda lab: None)
+    assert last.status == "ended"
+    assert "the state of the session's last run cannot be read" in caplog.text

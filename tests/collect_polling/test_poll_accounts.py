@@ -10,7 +10,7 @@ from email.utils import format_datetime
 import pytest
 from poll_lab import START_NS, Lab, answer, book
 
-from pytest_marketreplay.collect.fetching import Answer, Unanswered
+from pytest_marketreplay.collect.fetching import MOST_CONNECTIONS, Answer, Unanswered
 from pytest_marketreplay.collect.limits import BAN_S, Limits, retry_after_s
 
 START_MS = START_NS // 10**6
@@ -86,9 +86,9 @@ def test_what_waits_for_its_turn_is_not_sent_after_a_refusal(lab: Lab) -> None:
         await asyncio.sleep(0.1 if first else 0.4)
         return answer(b"{}", 429, ("Retry-After", "30")) if first else answer()
 
-    names = [f"A{number}-USDT" for number in range(80)]
+    names = [f"A{number}-USDT" for number in range(200)]
     stats = lab.run(lab.feed(script, *names), 5)
-    assert (stats.requests, stats.stored, stats.failed) == (32, 31, 1)
+    assert (stats.requests, stats.stored, stats.failed) == (MOST_CONNECTIONS, MOST_CONNECTIONS - 1, 1)
     assert {at for at, _ in lab.asked} == {0.0}
 
 

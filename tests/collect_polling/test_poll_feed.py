@@ -238,7 +238,7 @@ def test_an_interval_that_cannot_be_is_refused(lab: Lab, interval: float) -> Non
 
 def test_a_venue_that_nobody_described_is_refused() -> None:
     with pytest.raises(UsageMistake, match=r"Venue\.polling"):
-        PollFeed(Venue("nowhere", ()), ["BTC-USDT"], emit=list)
+        PollFeed(Venue("nowhere", ()), ["BTC-USDT"], emit=lambda item: None)
 
 
 BODIES = {

@@ -192,3 +192,27 @@ def test_a_snapshot_that_fails_while_the_clock_is_set_has_no_hour_in_its_gap(wal
         assert orjson.loads(line or b"")["meta"]["gap"]["to_ms"] == end
 
     asyncio.run(story())
+
+
+def test_a_hole_that_lasts_is_told_in_parts(wall: Wall, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a killed process leaves a minute undeclared at most; here 50 ms."""
+
+    async def cut(talk: Talk) -> None:
+        await talk.diffs(1)
+        talk.cut()
+
+    async def story() -> None:
+        monkeypatch.setattr("pytest_marketreplay.collect.grid.OpenGap.LONGEST_MS", 50)
+        monkeypatch.setattr("pytest_marketreplay.collect.streaming._LOOK_S", 0.01)
+        venue = Scripted(cut, endless)
+        async with venue.serve() as address, running(address, interval_s=0.01) as run:
+            await run.until(lambda: run.feed.stats().state.name == "RECONNECTING")
+            venue.refusals = [web.Response(status=503)] * 10**6
+            await run.until(lambda: len(endings(run, "disconnected")) >= 2 and len(endings(run, "missed")) >= 2)
+            venue.refusals = []
+            await run.until(lambda: run.feed.stats().pairs["BTC-USDT"].ready)
+        parts = endings(run, "disconnected")
+        assert all(before[1] == after[0] for before, after in itertools.pairwise(parts))
+        assert run.count("missed") == sum(gap.count for gap in run.caught.gaps if gap.kind == "missed")
+
+    asyncio.run(story())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from email.utils import formatdate
 
@@ -208,5 +209,19 @@ def test_a_handshake_that_is_reset_is_one_request() -> None:
         finally:
             server.close()
             await server.wait_closed()
+
+    asyncio.run(story())
+
+
+def test_a_403_of_a_firewall_holds_all_snapshots() -> None:
+    async def story() -> None:
+        venue = Timed(endless)
+        venue.book_answers = [web.Response(status=403)]
+        patience = msgspec.structs.replace(QUICK, backoff_s=0.6, backoff_cap_s=0.6)
+        async with venue.serve() as address, running(address, ("BTC-USDT", "ETH-USDT"), patience=patience) as run:
+            await run.until(lambda: run.count("book_failures") == 1)
+            assert run.feed.limits.reason == "rate limited (403)"
+            await run.until(lambda: all(pair.ready for pair in run.feed.stats().pairs.values()))
+        assert max(after - before for before, after in itertools.pairwise(venue.books_s)) > 0.25
 
     asyncio.run(story())

@@ -332,7 +332,10 @@ def test_a_stream_is_complete_where_its_book_can_be_relied_on(tmp_path: Path) ->
     assert found.holes == (Hole(at + 5000, at + 8000, 4),)
     assert found.same_update_ids == 0
     assert found.latency_ms.p99 is None
-    assert _states(report)["latency"] == "unknown"
+    assert _states(report)["latency"] == _states(report)["sequence"] == "unknown"
+    said = {verdict.goal: verdict.text for verdict in report.verdicts}
+    assert said["latency"].endswith("the venue's times in them are of another clock")
+    assert said["sequence"].endswith("was checked instead, breaks found: 1")
     assert found.spread_bp.p50 == pytest.approx(1 / 100.5 * 10_000, rel=1e-3)
 
 
