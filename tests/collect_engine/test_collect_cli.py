@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -113,7 +114,7 @@ def test_a_capture_that_could_not_write_everything_fails(lab: Lab, folder: Path)
 
 
 def test_what_is_left_unwritten_makes_the_command_fail(lab: Lab, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "Engine", lambda queues: Engine(queues, drain=0.05))
+    monkeypatch.setattr(building, "Engine", functools.partial(Engine, drain=0.05))
     lab.sinks[0].problem = full()
     result = run(*GO)
     assert isinstance(result.exception, CollectError)

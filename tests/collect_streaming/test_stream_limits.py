@@ -225,3 +225,15 @@ def test_a_403_of_a_firewall_holds_all_snapshots() -> None:
         assert max(after - before for before, after in itertools.pairwise(venue.books_s)) > 0.25
 
     asyncio.run(story())
+
+
+def test_a_503_that_says_how_long_holds_all_snapshots() -> None:
+    async def story() -> None:
+        venue = Timed(endless)
+        venue.book_answers = [web.Response(status=503, headers={"Retry-After": "1"})]
+        async with venue.serve() as address, running(address) as run:
+            await run.until(lambda: run.feed.stats().pairs["BTC-USDT"].ready)
+            assert run.feed.limits.reason == "asked to wait (503)"
+        assert venue.books_s[1] - venue.books_s[0] >= 1.0
+
+    asyncio.run(story())
