@@ -54,14 +54,16 @@ def build(settings: CollectSettings, health: Callable[[], dict[str, object]]) ->
     def on_restart(venue: str) -> None:
         meter.restarted(names.venue_folder(venue))
 
-    queues = [SinkQueue(sink, on_write=on_write, on_gap=on_gap, on_drop=meter.dropped) for sink in make_sinks(settings)]
+    queues = [
+        SinkQueue(sink, on_write=on_write, on_gap=on_gap, on_drop=meter.dropped) for sink in make_sinks(settings, meter)
+    ]
     engine = Engine(queues, on_restart=on_restart, on_gap=on_gap)
     for venue, pairs in settings.pairs.items():
         engine.add_feed(venue, _feed_maker(settings, venue, pairs, meter))
     return Parts(engine, meter, server)
 
 
-def make_sinks(settings: CollectSettings) -> list[Sink]:
+def make_sinks(settings: CollectSettings, meter: Meter | None = None) -> list[Sink]:
     """Make the sinks that the settings name. Raises UsageMistake for an unknown one, MissingExtra."""
     from pytest_marketreplay.sinks import registry
 
@@ -71,6 +73,7 @@ def make_sinks(settings: CollectSettings) -> list[Sink]:
         "rotate_s": settings.rotate_s,
         "seal": settings.seal,
         "retain_s": settings.retain_s,
+        "meter": meter,
     }
     return [registry.make(name, {**options, "to": settings.to[name]}) for name in settings.storage]
 

@@ -16,7 +16,7 @@ import msgspec
 from pytest_marketreplay import clock
 from pytest_marketreplay.cassette import names
 from pytest_marketreplay.cassette.files import Place
-from pytest_marketreplay.collect import building
+from pytest_marketreplay.collect import building, disk
 from pytest_marketreplay.collect.control import ControlServer
 from pytest_marketreplay.collect.engine import Engine
 from pytest_marketreplay.collect.lag import LagSampler
@@ -216,6 +216,8 @@ class Capture:
             stop.set()
         await control.start()
         tasks = [asyncio.create_task(self._lag.run()), asyncio.create_task(self._beat(stop))]
+        if self._metrics:
+            tasks.append(asyncio.create_task(self._measure()))
         if self.settings.duration_s is not None:
             loop.call_later(self.settings.duration_s, stop.set)
         try:
@@ -240,6 +242,16 @@ class Capture:
                 self._show(state)
             due = max(due + self._heartbeat, loop.time())
             await asyncio.sleep(due - loop.time())
+
+    async def _measure(self) -> None:
+        """Look at the disk now and then, in a thread."""
+        roots = [Path(to) for name, to in self.settings.to.items() if name == "local"]
+        while True:
+            try:
+                await asyncio.to_thread(disk.tell_sizes, roots, self._meter)
+            except OSError as error:
+                _logger.warning("the size of the capture cannot be told: %s", error)
+            await asyncio.sleep(disk.EACH_S)
 
     async def _record(self, status: str) -> SessionState:
         """Save the state without holding up the loop, one after the other: an older one must not win."""

@@ -19,6 +19,7 @@ from pytest_marketreplay.cassette import files, names
 from pytest_marketreplay.cassette.files import Place
 from pytest_marketreplay.cassette.writer import end_torn_line
 from pytest_marketreplay.errors import SinkError, UsageMistake
+from pytest_marketreplay.metrics import Meter, NoMetrics
 from pytest_marketreplay.sinks import sealing
 from pytest_marketreplay.sinks.items import Item
 from pytest_marketreplay.sinks.segment import Segment, Undo, make_folder, sync
@@ -59,6 +60,7 @@ class LocalSink:
         seal: str | None = None,
         retain_s: float | None = None,
         durability: str = "kill",
+        meter: Meter | None = None,
     ) -> None:
         """Write below `root`; `seal` is `zst` or `gz`. Raises UsageMistake."""
         if seal is not None and seal not in sealing.SEALS:
@@ -67,6 +69,7 @@ class LocalSink:
             raise UsageMistake(f"durability is 'kill' or 'fsync', not {durability!r}")
         self.root = Path(root)
         self._rotation, self._seal, self._fsync = rotation, seal, durability == "fsync"
+        self._meter = meter or NoMetrics()
         self._retain_ns = None if retain_s is None else int(retain_s * _NS)
         self._segments: dict[Place, Segment] = {}
         self._open: OrderedDict[Segment, None] = OrderedDict()
@@ -257,6 +260,8 @@ class LocalSink:
         segment.close()
         if self._seal is not None:
             self._to_seal.append(segment.path)
+        else:
+            self._meter.closed_file(place.venue, segment.size)
 
     def _seal_some(self, most: int | None) -> None:
         failed: SinkError | None = None
@@ -265,7 +270,10 @@ class LocalSink:
             path = self._to_seal.pop(0)
             if path.exists():  # retention may have been faster
                 try:
-                    sealing.seal(path, self._seal)
+                    sealed = sealing.seal(path, self._seal)
+                    venue, endpoint = path.parts[-4:-2]
+                    self._meter.closed_file(venue, sealed.path.stat().st_size)
+                    self._meter.read(venue, endpoint, self.name, sealed.entries, "ok")
                 except SinkError as error:
                     failed = failed or error
                     self._to_seal.append(path)  # after the others: they need not fail too

@@ -24,6 +24,7 @@ OPTIONS = {
     "wal": "folder of the log of a sink that has one, or None for its own choice",
     "decimals": "whether Parquet holds decimal128(38, 18) instead of strings",
     "durability": "`kill` (in the kernel) or `fsync` (on the disk)",
+    "meter": "a `pytest_marketreplay.metrics.Meter` that closed files and what is read back are told to, or None",
 }
 """What every maker of sinks is given; a key that a sink has no use for is not an error."""
 
@@ -69,6 +70,7 @@ def _local(options: Options) -> Sink:
         seal=options.get("seal"),
         retain_s=options.get("retain_s"),
         durability=options.get("durability") or "kill",
+        meter=options.get("meter"),
     )
 
 

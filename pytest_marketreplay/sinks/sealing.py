@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from pytest_marketreplay.cassette import files
 from pytest_marketreplay.cassette.writer import FILE_MODE
@@ -25,8 +25,16 @@ PART = ".sealing"
 """In the name of a file that is being made; what a kill leaves of it is removed at the next start."""
 
 
-def seal(path: Path, kind: str) -> Path:
-    """Compress a closed segment and remove it; returns the sealed file.
+class Sealed(NamedTuple):
+    """A segment that was sealed."""
+
+    path: Path
+    entries: int
+    """How many lines were read back."""
+
+
+def seal(path: Path, kind: str) -> Sealed:
+    """Compress a closed segment, read it back and remove it.
 
     Raises SinkError; the plain file stays then.
     """
@@ -39,7 +47,8 @@ def seal(path: Path, kind: str) -> Path:
             shutil.copyfileobj(source, packed, files.CHUNK)
         os.chmod(part, FILE_MODE)
         sync(part)
-        if _digest(files.open_binary(part)) != _digest(path.open("rb")):
+        found = _digest(files.open_binary(part))
+        if found != _digest(path.open("rb")):
             raise SinkError(f"{path}: the sealed copy does not read back as it was written; the plain file stays")
         os.rename(part, sealed)
         sync(path.parent)
@@ -50,7 +59,7 @@ def seal(path: Path, kind: str) -> Path:
     except SinkError:
         part.unlink(missing_ok=True)
         raise
-    return sealed
+    return Sealed(sealed, found[1])
 
 
 def leftovers(root: Path) -> int:
@@ -91,10 +100,15 @@ def _useless(plain: Path, sealed: Path) -> Path | None:
     return plain if same else None
 
 
-def _digest(stream: IO[bytes]) -> bytes:
+def _digest(stream: IO[bytes]) -> tuple[bytes, int]:
+    """Return the digest of what a stream holds, and the number of its lines."""
+    digest, lines = hashlib.sha256(), 0
     with stream:
         stream.seek(0)  # what was unpacked stands at its end
-        return hashlib.file_digest(stream, "sha256").digest()  # type: ignore[arg-type]  # both have `readinto`
+        while chunk := stream.read(files.CHUNK):
+            digest.update(chunk)
+            lines += chunk.count(b"\n")
+    return digest.digest(), lines
 
 
 def _packer(path: Path, kind: str) -> Any:

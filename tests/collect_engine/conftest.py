@@ -13,6 +13,6 @@ from pytest_marketreplay.collect import building
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     lab = Lab(tmp_path)
-    monkeypatch.setattr(building, "make_sinks", lambda settings: lab.sinks)
+    monkeypatch.setattr(building, "make_sinks", lambda settings, meter: lab.sinks)
     monkeypatch.setattr(building, "_feed_maker", lab.make_feed)
     return lab

@@ -17,6 +17,7 @@ from sink_parts import BTC, ETH, SECOND, START_NS, Clock, FailingWrites, Writer,
 
 from pytest_marketreplay.cassette.files import Place
 from pytest_marketreplay.errors import SinkError, UsageMistake
+from pytest_marketreplay.metrics import Metrics
 from pytest_marketreplay.sinks import sealing
 from pytest_marketreplay.sinks.items import Item
 from pytest_marketreplay.sinks.local import LocalSink, Rotation
@@ -585,3 +586,19 @@ def kill_storm(root: Path, moments: list[int]) -> None:
     assert set(acknowledged) <= set(stored)
     assert stored == sorted(stored)
     sink.close()
+
+
+@pytest.mark.parametrize("kind", [None, *sealing.SEALS])
+def test_closed_files_and_what_was_read_back_of_them_are_among_the_metrics(tmp_path: Path, kind: str | None) -> None:
+    metrics = Metrics()
+    sink = opened(tmp_path, rotation=Rotation(max_entries=3), seal=kind, meter=metrics)
+    sink.write([item(number) for number in range(7)])
+    told = metrics.registry.get_sample_value
+    platform = {"platform": BTC.venue}
+    assert told("storage_file_size_bytes_count", platform) == (2.0 if kind is None else None)
+    sink.close()
+    sizes = [path.stat().st_size for path in BTC.within(tmp_path).iterdir()]
+    assert told("storage_file_size_bytes_count", platform) == len(sizes) == 3
+    assert told("storage_file_size_bytes_sum", platform) == sum(sizes)
+    read = told("storage_read_operations_total", platform | {"endpoint": BTC.endpoint, "sink": "local", "status": "ok"})
+    assert read == (None if kind is None else 7.0)
