@@ -130,7 +130,7 @@ class Document(Generic[T]):
         raw = self._encode(value)
         made: list[Path] = []
         try:
-            self._make_folder(self.path.parent)
+            make_folder(self.path.parent)
             self._sweep()
             new = self._write_aside(raw, made)
             before = self._good()
@@ -244,14 +244,6 @@ class Document(Generic[T]):
                 if entry.stat(follow_symlinks=False).st_mtime_ns < clock.now_ns() - _STALE_NS:
                     os.unlink(entry.path)
 
-    def _make_folder(self, folder: Path) -> None:
-        if folder.is_dir():
-            return
-        self._make_folder(folder.parent)
-        with suppress(FileExistsError):  # another process made it; where it is no folder, what follows says so
-            os.mkdir(folder, FOLDER_MODE)
-        _sync_folder(folder.parent)
-
 
 def _bytes_of(path: Path) -> bytes | None:
     """Return what a file holds, None where there is none. Raises _Damage, and DocumentError where it cannot be opened."""
@@ -273,6 +265,16 @@ def _bytes_of(path: Path) -> bytes | None:
         if error.errno == errno.EIO:  # the disk has lost it: what the backup is for
             raise _Damage(str(error)) from error
         raise DocumentError(f"{path} cannot be read: {error}. Grant access to it, or name another path") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, with mode 750 as far as the umask allows. Raises OSError."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with suppress(FileExistsError):  # another process made it; where it is no folder, what follows says so
+        os.mkdir(folder, FOLDER_MODE)
+    _sync_folder(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

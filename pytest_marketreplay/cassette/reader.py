@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -126,6 +127,7 @@ def repair(path: Path) -> tuple[int, int, Path | None]:
             out.write(line.data + b"\n")
             kept += 1
         out.flush()
+        os.fchmod(out.fileno(), stat.S_IMODE(path.stat().st_mode))  # what was kept from others stays so
         os.fsync(out.fileno())
     if not dropped:
         temporary.unlink()

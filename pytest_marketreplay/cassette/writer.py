@@ -66,7 +66,8 @@ def end_torn_line(path: Path) -> int:
         else:
             os.pwrite(fd, b"\n", size)
             return 0
-        with path.with_name(path.name + ".torn").open("ab") as aside:
+        kept = os.open(path.with_name(path.name + ".torn"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, FILE_MODE)
+        with open(kept, "ab") as aside:
             aside.write(tail + b"\n")
             aside.flush()
             os.fsync(aside.fileno())

@@ -19,7 +19,7 @@ import orjson
 
 from pytest_marketreplay.collect.sessions import SessionFolder, SessionState
 from pytest_marketreplay.collect.settings import CollectSettings
-from pytest_marketreplay.documents import FOLDER_MODE
+from pytest_marketreplay.documents import make_folder
 from pytest_marketreplay.errors import CollectError, MarketReplayError, UsageMistake
 
 START_S = 30.0
@@ -33,7 +33,7 @@ def start(settings: CollectSettings, timeout: float = START_S) -> int:
     """
     folder = SessionFolder(Path(settings.state_dir), settings.session_id).path
     try:
-        folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        make_folder(folder)
         output = (folder / "output.txt").open("ab")
     except OSError as error:
         raise CollectError(f"the state folder cannot be used: {error}. Choose another with --state-dir") from error

@@ -18,7 +18,7 @@ import msgspec
 
 from pytest_marketreplay import clock
 from pytest_marketreplay.collect.queueing import QueueStats
-from pytest_marketreplay.documents import FOLDER_MODE, Document
+from pytest_marketreplay.documents import Document, make_folder
 from pytest_marketreplay.errors import CollectError, DocumentError, UsageMistake
 
 HEARTBEAT_S = 2.0
@@ -155,7 +155,7 @@ class Lock:
     def __init__(self, folder: SessionFolder) -> None:
         """Take it. Raises CollectError where another process holds it, or the folder cannot be made."""
         try:
-            folder.path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            make_folder(folder.path)
             self._file = os.open(folder.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise CollectError(f"the state folder cannot be used: {error}. Choose another with --state-dir") from error

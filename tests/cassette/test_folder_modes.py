@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pytest_marketreplay.cassette.files import Place
-from pytest_marketreplay.cassette.writer import Recording
+from pytest_marketreplay.cassette.reader import repair
+from pytest_marketreplay.cassette.writer import Recording, end_torn_line
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +41,19 @@ def test_a_file_in_the_place_of_a_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RecordingError):
         recording.append(Place("binance", "api_v3_depth", "BTCUSDT"), b"{}\n")
     recording.close()
+
+
+def test_what_is_kept_of_a_torn_line_is_closed_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "2026-01-02T03-04-05.jsonl"
+    path.write_bytes(b"torn")
+    end_torn_line(path)
+    assert path.with_name(path.name + ".torn").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o600])
+def test_a_repaired_file_is_as_closed_as_it_was(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "2026-01-02T03-04-05.jsonl"
+    path.write_bytes(b"{}\n")
+    path.chmod(mode)
+    assert repair(path)[1] == 1
+    assert path.stat().st_mode & 0o777 == mode

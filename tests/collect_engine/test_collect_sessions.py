@@ -89,6 +89,7 @@ def test_a_lock_is_held_by_one_and_freed_by_a_kill(tmp_path: Path) -> None:
     lock.release()
     folder.lock().release()
     assert stat.S_IMODE(folder.path.stat().st_mode) == 0o750
+    assert stat.S_IMODE(folder.path.parent.stat().st_mode) == 0o750
 
 
 def test_a_state_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
