@@ -58,7 +58,9 @@ class RcloneRemote:
         self.name = place.name
         self.timeout_s, self.tries, self._pause = timeout_s, tries, pause
         self._program = rclone_process.find()
-        self._environment = rclone_process.environment(os.environ, place.environment)
+        # under a name of its own an upload needs no second one (rclone below 1.63 knows no such variable, and passes it over)
+        more = {"RCLONE_INPLACE": "true", **place.environment}
+        self._environment = rclone_process.environment(os.environ, more)
         for variable, password in place.obscure.items():
             self._environment[variable] = self._obscured(password)
 
