@@ -152,7 +152,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._pass_on(upstream, body, do)
 
     def _pass_on(self, upstream: http.client.HTTPConnection, body: bytes, do: tuple[str, Any] | None) -> None:
-        headers = {name: value for name, value in self.headers.items() if name.lower() != "content-length"}
+        headers = {
+            name: value
+            for name, value in self.headers.items()
+            if name.lower() not in ("content-length", "accept-encoding")
+        }
         upstream.request(self.command, self.path, body or None, {**headers, "Content-Length": str(len(body))})
         answer = upstream.getresponse()
         data = answer.read()

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import quote
 
 import places
 import pytest
+from click.testing import CliRunner
 from conftest import Where, use
 
 from pytest_marketreplay.archive.rclone import RcloneRemote
 from pytest_marketreplay.archive.remote_spec import read_spec
+from pytest_marketreplay.cli import cli
 from pytest_marketreplay.errors import RemoteError, UsageMistake
 
 CANARIES = (places.PASSWORD, quote(places.PASSWORD, safe=""), places.SECRET, "canary-7261", "wrong-canary-4410")
 
-LOGGING = """#!{python}
-import os, sys
-with open({log!r}, "ab") as log:
-    log.write(open("/proc/self/cmdline", "rb").read() + b"\\n")
-os.execv({rclone!r}, [{rclone!r}, *sys.argv[1:]])
+LOGGING = """#!/bin/sh
+tr '\\0' '\\n' < /proc/$$/cmdline >> {log}
+exec {rclone} "$@"
 """
 
 
-def watched(folder: Path) -> tuple[dict[str, str], Path]:
-    """Return variables under which every command line of rclone is written down, and where."""
+def watched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write every command line of rclone down, as all see it in /proc; return where."""
     folder.mkdir()
     log = folder / "command-lines"
     program = folder / "rclone"
-    program.write_text(LOGGING.format(python=sys.executable, log=str(log), rclone=places.PROGRAMS[places.NEWEST]))
+    program.write_text(LOGGING.format(log=log, rclone=places.PROGRAMS[places.NEWEST]))
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    return os.environ | {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}, log
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return log
 
 
 def everything_in(folder: Path) -> bytes:
@@ -44,15 +44,22 @@ def everything_in(folder: Path) -> bytes:
     )
 
 
-def backup(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from pytest_marketreplay.cli import main; main()", "backup", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+def backup(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(cli, ["backup", *arguments])
+    return result.exit_code, result.output + str(result.exception or "")
 
 
 def test_no_canary_shows_anywhere(
-    dav: Where, bucket: Where, webdav_server: places.Server, tmp_path: Path, tree: Path
+    dav: Where,
+    bucket: Where,
+    webdav_server: places.Server,
+    tmp_path: Path,
+    tree: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    environment, log = watched(tmp_path / "tools")
+    caplog.set_level(logging.DEBUG)
+    log = watched(tmp_path / "tools", monkeypatch)
     state = tmp_path / "state"
     folder = dav.spec.partition(":")[2]
     host = f"127.0.0.1:{webdav_server.port}"
@@ -68,26 +75,15 @@ def test_no_canary_shows_anywhere(
     ]
     said = ""
     for number, (spec, code) in enumerate(specs):
-        ended = backup(
-            environment,
-            "run",
-            str(tree),
-            "--to",
-            spec,
-            "--label",
-            f"host-{number}",
-            "--state-dir",
-            str(state),
-            "--timeout",
-            "5s",
+        found, told = backup(
+            "run", str(tree), "--to", spec, "--label", f"host-{number}", "--state-dir", str(state), "--timeout", "5s"
         )
-        assert ended.returncode == code, ended.stderr
-        said += ended.stdout + ended.stderr
-    ended = backup(environment, "status", "--state-dir", str(state))
-    said += ended.stdout + ended.stderr
+        assert found == code, told
+        said += told
+    said += backup("status", "--state-dir", str(state))[1] + caplog.text
     # not this test's own command line, in which the user wrote it, but those of all that is started
     lines = log.read_bytes()
-    assert lines.count(b"\n") > 40
+    assert lines.count(b"copyto") == 4
     names = "".join(path.name for place in (dav, bucket) for path in place.folder.iterdir())
     for canary in CANARIES:
         for what, found in (
