@@ -10,19 +10,16 @@ from pathlib import Path
 
 from pytest_marketreplay.errors import Busy
 
-_ABOVE = 3
-"""Folders above the one that was named: a collector locks the tree's, and a venue's or a symbol's may have been named."""
-
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Hold the locks of a folder and of all above it that could be its tree's. Raises Busy where another has one.
+def held(path: Path, root: Path) -> Iterator[None]:
+    """Hold the locks of a folder and of those above it up to `root`: one of them is the tree's, which collectors lock.
 
-    For moments only: a collector that starts meanwhile waits. A folder that cannot be opened, or locked at all, is Busy
-    too, where it is the tree's own.
+    For moments only: a collector that starts meanwhile waits. Raises Busy where another has one, or it cannot be had.
     """
+    above = [folder for folder in path.parents if folder == root or root in folder.parents]
     with contextlib.ExitStack() as stack:
-        for folder in (path, *list(path.parents)[:_ABOVE]):
+        for folder in (path, *above):
             try:
                 fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 stack.callback(os.close, fd)
@@ -30,15 +27,14 @@ def held(path: Path) -> Iterator[None]:
             except BlockingIOError:
                 raise Busy(f"a collector or a restore holds {folder}") from None
             except OSError as error:
-                if folder == path:
-                    raise Busy(f"{folder} cannot be locked: {error}") from None
+                raise Busy(f"{folder} cannot be locked: {error}") from None
         yield
 
 
-def is_written(path: Path) -> bool:
-    """Tell whether somebody holds the lock of a folder, or of one above it that could be its tree's."""
+def is_written(path: Path, root: Path) -> bool:
+    """Tell whether somebody holds the lock of a folder, or of one above it up to `root`."""
     try:
-        with held(path):
+        with held(path, root):
             return False
     except Busy:
         return True

@@ -49,7 +49,7 @@ def check(path: Path, notebook: Notebook, *, root: Path, locks: bool = True) -> 
         def mend() -> str:
             if not locks:
                 return take()
-            with held(path.parent):
+            with held(path.parent, root):
                 return take()
 
     if not is_old:
@@ -98,7 +98,11 @@ def _recording(path: Path) -> tuple[str, str, Callable[[], str] | None]:
             replace.finish(path.parent)
             return "its recording had passed, and was put in its place"
 
-        return "a recording that passed was killed before its files were in their place", "open the cassette once", finish
+        return (
+            "a recording that passed was killed before its files were in their place",
+            "open the cassette once",
+            finish,
+        )
     if not any(each.is_file() for each in path.rglob("*")):
 
         def clear() -> str:
@@ -113,10 +117,10 @@ def _recording(path: Path) -> tuple[str, str, Callable[[], str] | None]:
     )
 
 
-def twins(path: Path, sealed: Path, notebook: Notebook) -> None:
+def twins(path: Path, sealed: Path, notebook: Notebook, root: Path) -> None:
     """Note a file and its sealed copy: a sealing that was not finished, or two different files."""
     try:
-        if (clock.now_ns() - sealed.stat().st_mtime_ns) / 1e9 < FRESH_S and is_written(path.parent):
+        if (clock.now_ns() - sealed.stat().st_mtime_ns) / 1e9 < FRESH_S and is_written(path.parent, root):
             return
         same = _same(path, sealed)
     except (OSError, MissingExtra):  # finished just now; or it cannot be read, which is told where it is
@@ -131,7 +135,7 @@ def twins(path: Path, sealed: Path, notebook: Notebook) -> None:
         return
 
     def mend() -> str:
-        with held(path.parent):
+        with held(path.parent, root):
             if not _same(path, sealed):
                 raise Busy(f"{sealed.name} is not the same any more")
             if clock.now_ns() - path.stat().st_mtime_ns < _DAY_NS:

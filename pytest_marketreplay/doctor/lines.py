@@ -25,16 +25,16 @@ QUIET_S = 60
 
 
 class FileFacts:
-    """What was read of files; of one, or added up."""
+    """What was read of files, added up."""
 
     def __init__(self) -> None:
-        self.files = self.entries = self.unpacked_bytes = 0
+        self.entries = 0
         self.newest_ms: int | None = None
         self.days: dict[int, int] = {}
         """Unpacked bytes by day since 1970, of the entries' own times."""
 
 
-def read(path: Path, scan: SecretScan, notebook: Notebook, into: FileFacts) -> int | None:
+def read(path: Path, root: Path, scan: SecretScan, notebook: Notebook, into: FileFacts) -> int | None:
     """Read a file whole, and note what is wrong with it; returns its unpacked bytes, None where it could not be read.
 
     One finding of damage and one of a credential for each file, with the first line and how many there are.
@@ -78,7 +78,7 @@ def read(path: Path, scan: SecretScan, notebook: Notebook, into: FileFacts) -> i
                         damaged += 1
                         damage = damage or [(line, error)]
                     else:
-                        _torn(path, line, notebook)
+                        _torn(path, root, line, notebook)
                     continue
                 into.entries += 1
                 into.newest_ms = max(into.newest_ms or 0, entry.timestamp)
@@ -89,8 +89,6 @@ def read(path: Path, scan: SecretScan, notebook: Notebook, into: FileFacts) -> i
                     secrets = secrets or [(line.number, *found)]
         except OSError as error:  # the disk cannot give it back
             notebook.add("unreadable", path, str(error), "look at the disk, and take the file from a backup")
-    into.files += 1
-    into.unpacked_bytes += size
     for line, reason in damage:
         notebook.add(
             "damaged-line",
@@ -111,14 +109,14 @@ def read(path: Path, scan: SecretScan, notebook: Notebook, into: FileFacts) -> i
     return size
 
 
-def _torn(path: Path, line: Line, notebook: Notebook) -> None:
+def _torn(path: Path, root: Path, line: Line, notebook: Notebook) -> None:
     age_s = (clock.now_ns() - path.stat().st_mtime_ns) / _NS
-    if age_s < FRESH_S and is_written(path.parent):
+    if age_s < FRESH_S and is_written(path.parent, root):
         return
     sealed = path.suffix in files.SEALED
 
     def mend() -> str:
-        with held(path.parent):
+        with held(path.parent, root):
             if (clock.now_ns() - path.stat().st_mtime_ns) / _NS < QUIET_S:
                 raise Busy(f"it was written less than {QUIET_S} s ago")
             count = end_torn_line(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import nullcontext
 from pathlib import Path
 
 from pytest_marketreplay.doctor.codes import NOTE, WARNING
@@ -24,7 +25,7 @@ class Modes:
 
     def __init__(self, notebook: Notebook, root: Path, *, locks: bool = True) -> None:
         """`locks`: mend only while nobody holds the tree."""
-        self._notebook, self._locks = notebook, locks
+        self._notebook, self._root, self._locks = notebook, root, locks
         self._is_checkout = in_version_control(root.absolute())
 
     def check(self, path: Path, allowed: int) -> bool:
@@ -63,9 +64,11 @@ class Modes:
         return True
 
     def _change(self, path: Path, mode: int, before: int) -> str:
-        if self._locks:
-            with held(path.parent):
-                path.chmod(mode)
-        else:
+        # a folder that keeps its owner out cannot be opened to lock it
+        with (
+            held(path if path.is_dir() and before & 0o400 else path.parent, self._root)
+            if self._locks
+            else nullcontext()
+        ):
             path.chmod(mode)
         return f"permissions {before:03o} became {mode:03o}"

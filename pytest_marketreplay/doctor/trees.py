@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Callable
@@ -33,7 +34,9 @@ def examine_tree(root: Path, notebook: Notebook, limits: Limits, registry: Regis
     if root.is_file():
         raise UsageMistake(f"{root} is a file; the doctor looks at folders. For one file: marketreplay cassette check")
     if not root.is_dir():
-        notebook.add("tree-missing", root, "there is no such folder", "name another, or restore it: marketreplay restore")
+        notebook.add(
+            "tree-missing", root, "there is no such folder", "name another, or restore it: marketreplay restore"
+        )
         return TreeHealth(str(root))
     return _Tree(root, notebook, limits, registry, advance).health()
 
@@ -52,9 +55,8 @@ class _Tree:
 
     def health(self) -> TreeHealth:
         found = self._folder(self._root)
-        for folder in (self._root, *(self._root.parent.glob(f".{self._root.name}.restoring-*"))):
-            if folder != self._root:
-                leftovers.check(folder, self._notebook, root=self._root)
+        for staging in sorted(self._root.parent.glob(f".{glob.escape(self._root.name)}.restoring-*")):
+            leftovers.check(staging, self._notebook, root=self._root)
         if not found:
             self._notebook.add("tree-empty", self._root, "nothing is stored in it", "name another, or begin a capture")
         self._parquet.conclude(self._root)
@@ -65,15 +67,9 @@ class _Tree:
 
     def _folder(self, folder: Path) -> bool:
         """Look at a folder and all below it; returns whether anything of ours is in it."""
-        try:
-            listed = sorted(os.scandir(folder), key=lambda each: each.name)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            if not self._modes.check(folder, modes.FOLDER) or not os.access(folder, os.R_OK | os.X_OK):
-                self._unreadable(folder, error)
-                return True
-            listed = sorted(os.scandir(folder), key=lambda each: each.name)
+        listed = self._listed(folder)
+        if listed is None:
+            return True
         is_ours = False
         recorded: list[str] = []
         for each in listed:
@@ -102,6 +98,21 @@ class _Tree:
             self._modes.check(folder, modes.FOLDER)
         return is_ours
 
+    def _listed(self, folder: Path) -> list[os.DirEntry[str]] | None:
+        """Return what is in a folder; None, which is told, where it cannot be read."""
+        try:
+            return _sorted(folder)
+        except FileNotFoundError:  # moved away since the one above it was listed
+            return []
+        except OSError:
+            if not self._modes.check(folder, modes.FOLDER):
+                return None
+        try:  # as its permissions are now
+            return _sorted(folder)
+        except OSError as error:
+            self._unreadable(folder, error)
+            return None
+
     def _unreadable(self, path: Path, error: OSError) -> None:
         self._notebook.add("unreadable", path, str(error), f"give access to {path}, or run as the user who captures")
 
@@ -111,13 +122,12 @@ class _Tree:
         )
 
     def _kind(self, path: Path) -> str | None:
-        inside = len(path.relative_to(self._root).parts)
         if path.name.endswith(_ASIDE):
             return "aside"
         if path.suffix == ".parquet":
             return "parquet"
-        # a venue, an endpoint or a symbol may have been named, and the tree begins above it
-        return "recorded" if inside and names.file_order(path.name) is not None else None
+        is_deep = len(path.relative_to(self._root).parts) > 3
+        return "recorded" if is_deep and names.file_order(path.name) is not None else None
 
     def _file(self, path: Path, kind: str) -> None:
         is_readable = self._modes.check(path, modes.DATA)
@@ -140,7 +150,7 @@ class _Tree:
     # ---------------------------------------------------------------- places
 
     def _place(self, folder: Path, recorded: list[str]) -> None:
-        place = Place(*(folder.absolute().parts[-3:] if len(folder.absolute().parts) > 3 else ("", "", "")))
+        place = Place(*folder.parts[-3:])
         scan = SecretScan(self._registry, place)
         counted = FileFacts()
         unpacked: list[tuple[Path, int]] = []
@@ -155,9 +165,9 @@ class _Tree:
             day = order[0][:10] if order else "~"
             self._stored(day, size)
             if name not in read_by_all:  # the sealed one of two
-                leftovers.twins(folder / name.removesuffix(path.suffix), path, self._notebook)
+                leftovers.twins(folder / name.removesuffix(path.suffix), path, self._notebook, self._root)
             elif is_readable:
-                read = lines.read(path, scan, self._notebook, counted)
+                read = lines.read(path, self._root, scan, self._notebook, counted)
                 if read is not None:
                     unpacked.append((path, read))
             if self._limits.retain_s is not None and name != ordered[-1] and self._is_over(path, day):
@@ -196,7 +206,7 @@ class _Tree:
         factor = self._limits.size_factor
         cure = "look at it: marketreplay report, marketreplay cassette ls; --size-factor sets what is told"
         for jump in sizes.day_jumps(counted.days, factor):
-            day = datetime.fromtimestamp(jump.at * 86_400, UTC).date().isoformat()
+            day = _utc(jump.at * DAY_MS)[:10]
             self._notebook.add(
                 "size-jump", folder, f"{day} has {jump.size} bytes, and the days around it {jump.usual:.0f}", cure
             )
@@ -268,8 +278,13 @@ class _Tree:
             free_bytes=free,
             disk_bytes=whole,
             days_until_full=days,
-            is_written=is_written(self._root),
+            is_written=is_written(self._root, self._root),
         )
+
+
+def _sorted(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted(entries, key=lambda each: each.name)
 
 
 def _day_of(day: str) -> int:
