@@ -88,7 +88,7 @@ def _examine(state: BackupState, path: Path, notebook: Notebook, limits: Limits,
         notebook.add("backup-never", where, "no backup was published", run)
     else:
         _judge_age("backup-old", where, "the last backup", last_ms, limits.max_backup_age_s, run, notebook)
-        verify = f"marketreplay backup verify --from {state.remote} --label {state.label}"
+        verify = f"marketreplay backup verify --to {state.remote} --label {state.label}"
         if verified_ms is None:
             notebook.add("backup-unverified", where, "none was ever read back, as far as this machine knows", verify)
         else:

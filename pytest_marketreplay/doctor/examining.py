@@ -73,15 +73,21 @@ def _nobody(_count: int) -> None:
 def _logs_of_buckets(state_dir: Path, notebook: Notebook) -> None:
     """Look at the logs of sinks that write to buckets, which are in the state folder."""
     root = state_dir / "wal"
-    if root.is_dir():
-        permissions = Modes(notebook, root, locks=False)
-        for wal in sorted(each for each in root.iterdir() if each.is_dir()):
-            sinks.check_log(wal, notebook, permissions, wal)
+    if not os.path.isdir(root):
+        return
+    permissions = Modes(notebook, root, locks=False)
+    try:
+        logs = sorted(each for each in root.iterdir() if each.is_dir())
+    except OSError as error:
+        notebook.add("unreadable", root, str(error), f"give access to {root}")
+        return
+    for wal in logs:
+        sinks.check_log(wal, notebook, permissions, wal)
 
 
 def _remote_secrets(notebook: Notebook) -> None:
     """Look at the permissions of rclone's configuration, which has the keys of remotes."""
     home = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     path = Path(os.environ.get("RCLONE_CONFIG") or Path(home) / "rclone" / "rclone.conf")
-    if path.is_file():
+    if os.path.isfile(path):
         Modes(notebook, path, locks=False).check(path, modes.SECRET)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -20,7 +21,8 @@ _SEALING = re.compile(r"\.(?P<of>.+\.jsonl)\.sealing\.(?:zst|gz)")
 _REPAIR = re.compile(r"\.(?P<of>.+\.jsonl)\.repair")
 _PARQUET = re.compile(r"\.(?P<of>orderbook_snapshots_(?P<stamp>\d{8}_\d{6}).*\.parquet)\.tmp")
 _DOCUMENT = re.compile(r"\.(?P<of>.+\.json)\.[0-9a-f]{16}\.tmp")
-_RESTORING = re.compile(r"\.(?P<of>.+)\.restoring-[0-9a-f]+")
+_RESTORING = re.compile(r"\.(?P<of>.+)\.(?:restoring|replaced)-[0-9a-f]+")
+_PACKING = re.compile(r"(?P<of>.+\.json)\.work")
 _ANY = re.compile(r".+\.(?:tmp|part|part-[0-9a-f]+)")
 _DAY_NS = int(DAY_S * 10**9)
 FRESH_S = 10
@@ -30,7 +32,7 @@ FRESH_S = 10
 def is_leftover(name: str) -> bool:
     """Tell whether a name is one of something in the making."""
     return name.startswith(replace.PREFIX) or any(
-        pattern.fullmatch(name) for pattern in (_SEALING, _REPAIR, _PARQUET, _DOCUMENT, _RESTORING, _ANY)
+        pattern.fullmatch(name) for pattern in (_SEALING, _REPAIR, _PARQUET, _DOCUMENT, _RESTORING, _PACKING, _ANY)
     )
 
 
@@ -67,6 +69,8 @@ def _about(path: Path, root: Path) -> tuple[str, str, Callable[[], str] | None]:
             f"restore {match['of']} again (marketreplay restore), which clears it",
             None,
         )
+    if match := _PACKING.fullmatch(name):
+        return "a backup was killed while it made an archive in it", "the next backup run removes it", None
     beside: list[Path] = []
     what = "a file in the making that its process left"
     if match := _SEALING.fullmatch(name):
@@ -81,7 +85,7 @@ def _about(path: Path, root: Path) -> tuple[str, str, Callable[[], str] | None]:
     elif match := _DOCUMENT.fullmatch(name):
         what = f"{match['of']} was being saved"
         beside = [path.with_name(match["of"]), path.with_name(match["of"] + ".bak")]
-    if any(each.exists() for each in beside):
+    if any(os.path.exists(each) for each in beside):
 
         def remove() -> str:
             path.unlink()
@@ -92,7 +96,7 @@ def _about(path: Path, root: Path) -> tuple[str, str, Callable[[], str] | None]:
 
 
 def _recording(path: Path) -> tuple[str, str, Callable[[], str] | None]:
-    if (path / "plan.json").exists():
+    if os.path.exists(path / "plan.json"):
 
         def finish() -> str:
             replace.finish(path.parent)

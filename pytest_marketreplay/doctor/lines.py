@@ -47,21 +47,18 @@ def read(path: Path, root: Path, scan: SecretScan, notebook: Notebook, into: Fil
         notebook.add("not-checked", path.parent, str(error), f"pip install {error.package}")
         return None
     except DamagedCassette as error:
-        cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno in _NO_ROOM:
-            notebook.add(
-                "not-checked", path, f"no room to unpack it: {cause}", "make room in the system's temporary folder"
-            )
-        else:
-            notebook.add(
-                "sealed-damaged",
-                path,
-                f"{error.reason}, after {error.byte} unpacked bytes",
-                "take the file from a backup (marketreplay restore); what it gives until there cannot be told apart",
-            )
+        notebook.add(
+            "sealed-damaged",
+            path,
+            f"{error.reason}, after {error.byte} unpacked bytes",
+            "take the file from a backup (marketreplay restore); what it gives until there cannot be told apart",
+        )
         return None
     except OSError as error:
-        notebook.add("unreadable", path, str(error), f"give access to {path}")
+        if error.errno in _NO_ROOM:
+            notebook.add("not-checked", path, f"no room to unpack it: {error}", "make room in the temporary folder")
+        else:
+            notebook.add("unreadable", path, str(error), f"give access to {path}")
         return None
     before, size = into.entries, 0
     damage: list[tuple[Line, NotAnEntry]] = []

@@ -17,7 +17,7 @@ _SAID = {FOLDER: "a folder", DATA: "data", LOG: "a log", SECRET: "a secret"}
 
 def in_version_control(path: Path) -> bool:
     """Tell whether a path is in a work tree of Git, which gives files the modes of the umask."""
-    return any((folder / ".git").exists() for folder in (path, *path.parents))
+    return any(os.path.exists(folder / ".git") for folder in (path, *path.parents))
 
 
 class Modes:

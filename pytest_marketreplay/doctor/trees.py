@@ -31,9 +31,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def examine_tree(root: Path, notebook: Notebook, limits: Limits, registry: Registry, advance: Advance) -> TreeHealth:
     """Look at a tree, a folder of cassettes, or the folder of Parquet files. Raises UsageMistake for a file."""
-    if root.is_file():
+    if os.path.isfile(root):
         raise UsageMistake(f"{root} is a file; the doctor looks at folders. For one file: marketreplay cassette check")
-    if not root.is_dir():
+    if not os.path.isdir(root):
         notebook.add(
             "tree-missing", root, "there is no such folder", "name another, or restore it: marketreplay restore"
         )
@@ -55,8 +55,9 @@ class _Tree:
 
     def health(self) -> TreeHealth:
         found = self._folder(self._root)
-        for staging in sorted(self._root.parent.glob(f".{glob.escape(self._root.name)}.restoring-*")):
-            leftovers.check(staging, self._notebook, root=self._root)
+        for staging in sorted(self._root.parent.glob(f".{glob.escape(self._root.name)}.re*-*")):
+            if leftovers.is_leftover(staging.name):
+                leftovers.check(staging, self._notebook, root=self._root)
         if not found:
             self._notebook.add("tree-empty", self._root, "nothing is stored in it", "name another, or begin a capture")
         self._parquet.conclude(self._root)
