@@ -286,6 +286,9 @@ class Backup:
             self._keep_error(operation, error)
             raise
         self.meter.done(self.label, operation)
+        known = self.known()
+        if known is not None and known.last_error.startswith(f"{operation}: "):
+            self.document.save(msgspec.structs.replace(known, last_error="", failures=0))
 
     def _keep_error(self, operation: str, error: MarketReplayError) -> None:
         try:

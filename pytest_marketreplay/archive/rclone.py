@@ -278,7 +278,8 @@ class RcloneRemote:
         if ended.code != 0:
             # a label such as `host-403` is no answer of a server
             log = ended.log
-            for name in (*arguments, *(each.rpartition("/")[2] for each in arguments), self._place.base):
+            places = [each for each in arguments[1:] if not each.startswith("--")]
+            for name in (*places, *(each.rpartition("/")[2] for each in places), self._place.base):
                 if len(name) > 3:
                     log = log.replace(name, "...")
             raise self._error(doing, judge(ended.code, log, uploading=uploading))
