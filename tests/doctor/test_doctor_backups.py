@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -32,8 +33,17 @@ class Backups:
         self.place.mkdir()
         self.remote = RcloneRemote(str(self.place))
         self.backup = Backup(self.remote, "prod", self.tree, state_dir=self.doctor.state_dir)
-        self.made = self.backup.run()
-        self.name = self.made.name
+        self.name = self.backup.run().name
+        self._kept = [
+            shutil.copytree(each, tmp_path / "kept" / each.name) for each in (self.place, self.doctor.state_dir)
+        ]
+
+    def anew(self) -> Backups:
+        """Put everything back as the backup left it; a state's name depends on the place, so that it stays the same."""
+        for kept, there in zip(self._kept, (self.place, self.doctor.state_dir), strict=True):
+            shutil.rmtree(there)
+            shutil.copytree(kept, there)
+        return self
 
     def look(self, remote: Remote | str | None = None, label: str = "prod", **more: object) -> Health:
         """Examine with the remote."""
@@ -53,9 +63,14 @@ class Backups:
         return path
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Backups:
+    return Backups(tmp_path_factory.mktemp("backups"))
+
+
 @pytest.fixture
-def backups(tmp_path: Path) -> Backups:
-    return Backups(tmp_path)
+def backups(made: Backups) -> Backups:
+    return made.anew()
 
 
 def test_a_fresh_backup_has_no_finding_with_the_remote_and_without(backups: Backups) -> None:

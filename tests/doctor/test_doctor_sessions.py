@@ -34,14 +34,30 @@ def cli(tmp_path: Path) -> Iterator[Cli]:
         yield cli
 
 
+class Ended:
+    """What a session left that has ended in order."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir
+        self.folder = sessions.SessionFolder(state_dir, "s")
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state folder of a session that has ended in order."""
+    with commands(tmp_path_factory.mktemp("session")) as cli:
+        child = cli.begin(*cli.arguments())
+        cli.captured(4)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(20) == 0
+        (cli.folder.path / "control.sock").unlink(missing_ok=True)
+        return cli.state_dir
+
+
 @pytest.fixture
-def ended(cli: Cli) -> Cli:
-    """A session that has ended in order."""
-    child = cli.begin(*cli.arguments())
-    cli.captured(4)
-    child.send_signal(signal.SIGTERM)
-    assert child.wait(20) == 0
-    return cli
+def ended(session: Path, tmp_path: Path) -> Ended:
+    """The same, for one test."""
+    return Ended(shutil.copytree(session, tmp_path / "state"))
 
 
 # -------------------------------------------------------------------- sinks
@@ -198,7 +214,7 @@ def test_a_session_that_could_not_write_failed(cli: Cli) -> None:
     assert "cannot capture into" in found.what
 
 
-def test_a_damaged_document_is_made_anew_from_its_backup(ended: Cli, tmp_path: Path) -> None:
+def test_a_damaged_document_is_made_anew_from_its_backup(ended: Ended, tmp_path: Path) -> None:
     doctor = Doctor(tmp_path)
     path = ended.folder.document.path
     spare = ended.folder.document.backup
@@ -218,7 +234,7 @@ def test_a_damaged_document_is_made_anew_from_its_backup(ended: Cli, tmp_path: P
     assert "document-spare-damaged" in doctor.look(fix=True).counts  # what is kept of the last time is in the way
 
 
-def test_documents_that_nothing_can_be_made_of_are_told(ended: Cli, tmp_path: Path) -> None:
+def test_documents_that_nothing_can_be_made_of_are_told(ended: Ended, tmp_path: Path) -> None:
     doctor = Doctor(tmp_path)
     document = ended.folder.document
     document.backup.write_bytes(b"")
@@ -250,7 +266,7 @@ def test_the_document_of_a_session_that_runs_is_left_to_it(cli: Cli) -> None:
     assert not health.fixed
 
 
-def test_folders_that_nobody_needs_are_notes(ended: Cli, tmp_path: Path) -> None:
+def test_folders_that_nobody_needs_are_notes(ended: Ended, tmp_path: Path) -> None:
     doctor = Doctor(tmp_path)
     empty = ended.state_dir / "sessions" / "empty"
     empty.mkdir(mode=0o750)
@@ -262,7 +278,7 @@ def test_folders_that_nobody_needs_are_notes(ended: Cli, tmp_path: Path) -> None
     assert doctor.look(max_session_age_s=0.0).is_good
 
 
-def test_permissions_and_leftovers_of_a_session_are_mended(ended: Cli, tmp_path: Path) -> None:
+def test_permissions_and_leftovers_of_a_session_are_mended(ended: Ended, tmp_path: Path) -> None:
     doctor = Doctor(tmp_path)
     ended.folder.path.chmod(0o755)
     ended.folder.document.path.chmod(0o644)
