@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,7 +109,9 @@ def _recording(path: Path) -> tuple[str, str, Callable[[], str] | None]:
     if not any(each.is_file() for each in path.rglob("*")):
 
         def clear() -> str:
-            shutil.rmtree(path)
+            for folder in sorted((each for each in path.rglob("*")), reverse=True):
+                folder.rmdir()  # fails where a file has come meanwhile
+            path.rmdir()
             return "an empty folder was removed"
 
         return "a recording was killed before its first answer", f"rm -r {path}", clear

@@ -84,6 +84,8 @@ def read(path: Path, root: Path, scan: SecretScan, notebook: Notebook, into: Fil
                 if (found := scan.find(entry)) is not None:
                     told += 1
                     secrets = secrets or [(line.number, *found)]
+        except FileNotFoundError:  # it ends in the middle of a line, and is gone
+            return None
         except OSError as error:  # the disk cannot give it back
             notebook.add("unreadable", path, str(error), "look at the disk, and take the file from a backup")
     for line, reason in damage:

@@ -136,7 +136,7 @@ class _Tree:
             self._notebook.add(
                 "kept-aside",
                 path,
-                f"{path.stat().st_size} bytes that a repair kept",
+                "a repair kept it",
                 f"look whether they are wanted; then: rm {path}",
             )
             return
