@@ -15,7 +15,7 @@ from doctor_parts import BTC, DAY_S, LIMITS, Doctor, age, as_nobody, capture, it
 from pytest_marketreplay.archive.state import state_document
 from pytest_marketreplay.cassette import files
 from pytest_marketreplay.cassette.files import Line
-from pytest_marketreplay.doctor import examine, leftovers, lines, records, sizes
+from pytest_marketreplay.doctor import examine, leftovers, lines, records, sinks, sizes
 from pytest_marketreplay.doctor.health import Notebook
 from pytest_marketreplay.doctor.modes import Modes
 from pytest_marketreplay.doctor.secrets import SecretScan
@@ -150,3 +150,18 @@ def test_a_pause_is_no_jump_and_two_days_without_anything_are() -> None:
     days = dict.fromkeys([*range(5), *range(7, 12)], 100_000)
     assert [(each.at, each.size) for each in sizes.day_jumps(days, 10)] == [(5, 0), (6, 0)]
     assert sizes.day_jumps(dict.fromkeys(range(3), 1), 10) == []
+
+
+def test_a_log_that_becomes_a_file_meanwhile_is_no_finding(
+    tree: Path, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed("parquet", tree)
+    (log,) = (tree / ".wal").iterdir()
+    age(log, 60)
+
+    def converted(path: Path) -> bool:
+        path.unlink()
+        return False
+
+    monkeypatch.setattr(sinks, "is_locked", converted)
+    assert doctor.look(tree).counts == {}
