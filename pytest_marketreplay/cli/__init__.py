@@ -14,6 +14,7 @@ from pytest_marketreplay.cli.backup import backup
 from pytest_marketreplay.cli.cassette import cassette
 from pytest_marketreplay.cli.collect import collect
 from pytest_marketreplay.cli.demo import demo
+from pytest_marketreplay.cli.doctor import doctor
 from pytest_marketreplay.cli.report import report
 from pytest_marketreplay.cli.serve import serve
 from pytest_marketreplay.errors import Busy, MarketReplayError, UsageMistake
@@ -29,6 +30,7 @@ cli.add_command(backup)
 cli.add_command(cassette)
 cli.add_command(collect)
 cli.add_command(demo)
+cli.add_command(doctor)
 cli.add_command(report)
 cli.add_command(serve)
 
