@@ -18,7 +18,9 @@ def rename_new(source: Path, target: Path) -> None:
     if not _renameat2(source, target, _NOREPLACE):
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-        os.rename(source, target)  # a folder that appears now is replaced where it is empty, and refused where it is not
+        os.rename(
+            source, target
+        )  # a folder that appears now is replaced where it is empty, and refused where it is not
 
 
 def exchange(one: Path, other: Path) -> bool:

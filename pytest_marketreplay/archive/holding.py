@@ -82,7 +82,9 @@ def _below(tree: Path) -> Iterator[Path]:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise ArchiveError(f"{tree} cannot be read: {error}. Grant access to it, or restore to another folder") from error
+        raise ArchiveError(
+            f"{tree} cannot be read: {error}. Grant access to it, or restore to another folder"
+        ) from error
     for folder in folders:
         yield folder
         yield from _below(folder)

@@ -107,5 +107,6 @@ class Source:
     def _refuse_other(self, found: str) -> None:
         if found != self.snapshot.name.archive:
             raise DamagedArchive(
-                self.snapshot.name.file, f"its SHA-256 is {found}, and not the one in its name: it was damaged or replaced"
+                self.snapshot.name.file,
+                f"its SHA-256 is {found}, and not the one in its name: it was damaged or replaced",
             )

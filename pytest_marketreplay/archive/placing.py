@@ -39,7 +39,9 @@ def resolve(target: Path) -> Path:
     if path in (here, *here.parents, Path.home()):
         raise RestoreRefused(path, "it is the current folder, one above it, or your home", "Name a folder of its own")
     if os.path.ismount(path):
-        raise RestoreRefused(path, "it is a mount point, and cannot be renamed", f"Name a folder in it: --to {path / 'tree'}")
+        raise RestoreRefused(
+            path, "it is a mount point, and cannot be renamed", f"Name a folder in it: --to {path / 'tree'}"
+        )
     if path.exists() and not path.is_dir():
         raise RestoreRefused(path, "it is no folder", "Move it away, or name another folder")
     return path
@@ -101,7 +103,9 @@ class Workplace:
         self.empty()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Remove the folder; what cannot be removed is told in the log, and stays in `left`."""
         self.left = _remove(self.path)
         self._unlock()
@@ -126,7 +130,9 @@ class Workplace:
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-            raise RestoreRefused(self.target, "somebody else filled it meanwhile", "Look at it, and restore again") from error
+            raise RestoreRefused(
+                self.target, "somebody else filled it meanwhile", "Look at it, and restore again"
+            ) from error
         sync(self.target.parent)
 
     def _exchange(self) -> None:

@@ -93,5 +93,7 @@ class RangedFile(io.RawIOBase):
         data = self._remote.read(self._file, offset, count)
         self.fetched_bytes += len(data)
         if len(data) != count:
-            raise RangesRefused(f"{self._remote.name}: {count} bytes of {self._file} were asked for, and {len(data)} came")
+            raise RangesRefused(
+                f"{self._remote.name}: {count} bytes of {self._file} were asked for, and {len(data)} came"
+            )
         return data

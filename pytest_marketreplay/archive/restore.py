@@ -21,7 +21,16 @@ from pytest_marketreplay.archive.packing import survey
 from pytest_marketreplay.archive.placing import Standing, Workplace
 from pytest_marketreplay.archive.remote import Progress, Remote
 from pytest_marketreplay.archive.restored import RestoreRecord, contents_digest, record_document
-from pytest_marketreplay.archive.selecting import LATEST, Parts, Snapshot, choose, foreign, is_ahead, is_meant, snapshots
+from pytest_marketreplay.archive.selecting import (
+    LATEST,
+    Parts,
+    Snapshot,
+    choose,
+    foreign,
+    is_ahead,
+    is_meant,
+    snapshots,
+)
 from pytest_marketreplay.errors import ArchiveError, DocumentError, RestoreRefused, UsageMistake
 
 
@@ -290,5 +299,3 @@ def _check(wanted: Wanted) -> None:
 
 def _ahead(found: list[Snapshot]) -> tuple[str, ...]:
     return tuple(each.name.short for each in found if is_ahead(each.name))
-
-

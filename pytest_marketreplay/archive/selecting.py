@@ -56,7 +56,9 @@ class Parts(NamedTuple):
             for path in paths
         ]
         if not found:
-            raise UsageMistake(f"the snapshot has no file of {self}. It has {_some('/'.join(place) for place in places)}")
+            raise UsageMistake(
+                f"the snapshot has no file of {self}. It has {_some('/'.join(place) for place in places)}"
+            )
         return sorted(found)
 
     def __str__(self) -> str:
@@ -84,7 +86,9 @@ def is_meant(asked: str, name: SnapshotName) -> bool:
     """Tell whether a snapshot is called by its file name, its short name, or 6 digits or more of one of its digests."""
     if asked in (name.file, name.file.removesuffix(".zip"), name.short):
         return True
-    return _PREFIX.fullmatch(asked) is not None and (name.archive.startswith(asked) or name.manifest.startswith(asked[:32]))
+    return _PREFIX.fullmatch(asked) is not None and (
+        name.archive.startswith(asked) or name.manifest.startswith(asked[:32])
+    )
 
 
 def choose(
@@ -96,12 +100,16 @@ def choose(
     """
     whose = f" of {label!r}" if label else ""
     if not found:
-        raise UsageMistake(f"{remote} has no snapshot{whose}; make one with `marketreplay backup run`, or name another folder")
+        raise UsageMistake(
+            f"{remote} has no snapshot{whose}; make one with `marketreplay backup run`, or name another folder"
+        )
     if asked != LATEST:
         return _called(found, remote, asked)
     labels = {each.name.label for each in found}
     if len(labels) > 1:
-        raise UsageMistake(f"{remote} has snapshots of {_some(sorted(labels))}: say of which with --label, or name a snapshot")
+        raise UsageMistake(
+            f"{remote} has snapshots of {_some(sorted(labels))}: say of which with --label, or name a snapshot"
+        )
     until = [each for each in found if not is_ahead(each.name)]
     if at_ns is not None:
         until = [each for each in until if each.name.created_s * 1_000_000_000 <= at_ns]
@@ -114,9 +122,7 @@ def choose(
 
 def foreign(paths: Iterable[str]) -> list[str]:
     """Return what is no cassette file by its place and name (docs/reference/format.md, "Names"), sorted."""
-    return sorted(
-        path for path in paths if path.count("/") < 3 or names.file_order(path.rpartition("/")[2]) is None
-    )
+    return sorted(path for path in paths if path.count("/") < 3 or names.file_order(path.rpartition("/")[2]) is None)
 
 
 def _called(found: Collection[Snapshot], remote: str, asked: str) -> Snapshot:
@@ -125,7 +131,9 @@ def _called(found: Collection[Snapshot], remote: str, asked: str) -> Snapshot:
         newest = _some(each.name.short for each in sorted(found, reverse=True))
         raise UsageMistake(f"{remote} has no snapshot {asked!r}. It has {newest}")
     if len({each.name.manifest for each in meant}) > 1:  # snapshots of equal trees are as good as each other
-        raise UsageMistake(f"{remote}: {asked!r} can be {_some(each.name.short for each in sorted(meant, reverse=True))}")
+        raise UsageMistake(
+            f"{remote}: {asked!r} can be {_some(each.name.short for each in sorted(meant, reverse=True))}"
+        )
     return max(meant)
 
 

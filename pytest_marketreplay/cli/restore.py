@@ -31,12 +31,16 @@ _SHOWN = 5
 @click.option("--to", "target", type=click.Path(path_type=Path), metavar="DIR", help="Folder to restore to.")
 @click.option("--label", help="Whose snapshots, where there are several trees on the remote.")
 @click.option("--venue", multiple=True, help="Restore this venue only; several times.")
-@click.option("--endpoint", multiple=True, help="Restore this endpoint only, /api/v3/depth or api_v3_depth; several times.")
+@click.option(
+    "--endpoint", multiple=True, help="Restore this endpoint only, /api/v3/depth or api_v3_depth; several times."
+)
 @click.option("--symbol", multiple=True, help="Restore this symbol only; several times.")
 @click.option("--merge", is_flag=True, help="Keep what is in the folder, and add what is missing.")
 @click.option("--overwrite", is_flag=True, help="Replace what is in the folder; with --merge, only files that differ.")
 @click.option(
-    "--if-changed", is_flag=True, help="Do nothing where the folder already holds the snapshot, and replace an older one."
+    "--if-changed",
+    is_flag=True,
+    help="Do nothing where the folder already holds the snapshot, and replace an older one.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be restored, and write nothing.")
 @click.option("--verify-only", is_flag=True, help="Read the snapshot back and check all of it; --to is not needed.")
@@ -136,7 +140,11 @@ def _show_list(found: list[Snapshot], as_json: bool) -> None:
 def _show(done: Restored) -> None:
     for short in done.from_the_future:
         click.echo(f"passed over, since it is from the future: {short}", err=True)
-    what = "its files are known only after a download" if done.files is None else f"{done.files} files, {_size(done.size_bytes or 0)}"
+    what = (
+        "its files are known only after a download"
+        if done.files is None
+        else f"{done.files} files, {_size(done.size_bytes or 0)}"
+    )
     click.echo(
         {
             "unchanged": f"{done.target} holds {done.snapshot} already",

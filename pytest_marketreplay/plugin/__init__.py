@@ -68,9 +68,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="ignore",
     )
     parser.addini("marketreplay_restore", "where --restore-cassettes finds snapshots, as rclone writes it", default="")
-    parser.addini("marketreplay_restore_snapshot", "the snapshot that is restored: its name, or latest", default="latest")
+    parser.addini(
+        "marketreplay_restore_snapshot", "the snapshot that is restored: its name, or latest", default="latest"
+    )
     parser.addini("marketreplay_restore_label", "whose latest snapshot is restored", default="")
-    parser.addini("marketreplay_restore_always", "restore in every run, as --restore-cassettes does", "bool", default=False)
+    parser.addini(
+        "marketreplay_restore_always", "restore in every run, as --restore-cassettes does", "bool", default=False
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
