@@ -65,8 +65,8 @@ class Source:
         file, checked = self._ranged
         wanted = frozenset(paths)
         file.expect(
-            (entry.offset, entry.offset + local_length(member.path.encode(), member.size, entry) + entry.packed)
-            for member, entry in zip(checked.manifest.members, checked.entries, strict=True)
+            (entry.offset, entry.offset + local_length(member.path.encode(), member.size) + entry.packed)
+            for member, entry in zip(checked.manifest.members, iter(checked.entries), strict=True)
             if member.path in wanted
         )
         try:
