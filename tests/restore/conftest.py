@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 import restore_lab
-from restore_lab import Served
+from restore_lab import Run, Served
 
 from pytest_marketreplay.cli import main
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)

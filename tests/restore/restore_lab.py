@@ -13,15 +13,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from pytest_marketreplay.archive.manifest import Manifest
 from pytest_marketreplay.archive.naming import SnapshotName
-from pytest_marketreplay.archive.packing import pack
+from pytest_marketreplay.archive.packing import pack, survey
 from pytest_marketreplay.archive.restored import FILE, contents_digest
-from pytest_marketreplay.archive.packing import survey
 
 RCLONE = shutil.which("rclone", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}") or "rclone"
+Run = Callable[..., tuple[int, str, str]]
 USER, PASSWORD = "team", "canary-Pa55word-8271"
 KEY, SECRET = "AKTEST123", "canary-SKTEST12345"
 EIGHT = 1764316800  # 2025-11-28T08:00:00Z

@@ -66,7 +66,9 @@ def test_the_snapshot_that_is_meant_is_taken(three, remote, target, run, asked, 
         "MANIFEST": name.manifest[:6],
         "WHOLE MANIFEST": survey(tree).digest(),
     }
-    code, out, _ = run(*[words.get(word, word) for word in asked], "--from", remote, "--to", target, "--dry-run", "--json")
+    code, out, _ = run(
+        *[words.get(word, word) for word in asked], "--from", remote, "--to", target, "--dry-run", "--json"
+    )
     assert code == 0
     assert json.loads(out)["snapshot"] == three[number].file
 
@@ -400,7 +402,9 @@ def test_a_listing_that_names_a_snapshot_twice_has_one(tree, remote) -> None:
     assert selecting.snapshots(listed) == [selecting.Snapshot(name, 10)]
 
 
-@pytest.mark.parametrize(("count", "said"), [(999, "999 bytes"), (1_000, "1.0 kB"), (2_500_000, "2.5 MB"), (7_000_000_000, "7.0 GB")])
+@pytest.mark.parametrize(
+    ("count", "said"), [(999, "999 bytes"), (1_000, "1.0 kB"), (2_500_000, "2.5 MB"), (7_000_000_000, "7.0 GB")]
+)
 def test_sizes_are_told_in_round_figures(count, said):
     from pytest_marketreplay.cli.restore import _size
 

@@ -83,7 +83,13 @@ def test_a_collector_above_or_below_is_found_too(tree, remote, full, run, where,
 
 @pytest.mark.parametrize(
     ("where", "why"),
-    [(".", "the current folder"), ("..", "the current folder"), ("~", "your home"), ("file", "it is no folder"), ("/proc", "a mount point")],
+    [
+        (".", "the current folder"),
+        ("..", "the current folder"),
+        ("~", "your home"),
+        ("file", "it is no folder"),
+        ("/proc", "a mount point"),
+    ],
 )
 def test_what_cannot_be_replaced_is_refused(tree, remote, tmp_path, run, where, why, monkeypatch):
     publish(tree, remote)
@@ -173,7 +179,9 @@ def test_merge_refuses_a_file_with_other_bytes_unless_it_may_overwrite(tree, rem
     assert restore_lab.contents(full) == restore_lab.contents(tree)
 
 
-@pytest.mark.parametrize("what", ["link to a folder", "dangling link", "file for a folder", "folder for a file", "pipe"])
+@pytest.mark.parametrize(
+    "what", ["link to a folder", "dangling link", "file for a folder", "folder for a file", "pipe"]
+)
 def test_merge_never_goes_through_what_is_no_plain_file_or_folder(tree, remote, target, tmp_path, run, what):
     publish(tree, remote)
     make_tree(target)
@@ -198,7 +206,10 @@ def test_merge_never_goes_through_what_is_no_plain_file_or_folder(tree, remote, 
     for flags in (["--merge"], ["--merge", "--overwrite"]):
         code, _, err = run("--from", remote, "--to", target, *flags)
         assert code == 2
-        assert "what stands there is no plain file or folder at kraken/public_Depth/BTC-USD/2025-11-28T08-00-00.jsonl" in err
+        assert (
+            "what stands there is no plain file or folder at kraken/public_Depth/BTC-USD/2025-11-28T08-00-00.jsonl"
+            in err
+        )
     assert list(outside.iterdir()) == []
     if before is not None:
         assert state(tmp_path / "place") == before

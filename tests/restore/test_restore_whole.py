@@ -22,7 +22,9 @@ def test_a_tree_comes_back_byte_for_byte_from_a_folder(tree, remote, target, run
     name = publish(tree, remote)
     code, out, err = run("--from", remote, "--to", target)
     assert (code, err) == (0, "")
-    assert out == f"restored {name.file} to {target}: 4 files, {restore_lab.manifest_of(tree).size_bytes / 1000:.1f} kB\n"
+    assert (
+        out == f"restored {name.file} to {target}: 4 files, {restore_lab.manifest_of(tree).size_bytes / 1000:.1f} kB\n"
+    )
     assert survey(target) == survey(tree)
     assert without_record(state(target)) == state(tree)
     assert [path.name for path in target.parent.iterdir()] == [target.name]
