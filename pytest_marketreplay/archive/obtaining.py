@@ -60,8 +60,7 @@ class Source:
     def extract(self, paths: Collection[str], work: Workplace, progress: Progress | None) -> bool:
         """Unpack some files from the parts that hold them; False, and nothing is there, where these are not what they
         should be, so that the whole archive is to tell. Raises RemoteError."""
-        if self._ranged is None:
-            return False
+        assert self._ranged is not None  # the paths are those of its manifest
         file, checked = self._ranged
         wanted = frozenset(paths)
         file.expect(

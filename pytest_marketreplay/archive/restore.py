@@ -190,19 +190,19 @@ class _Restore:
     def _restore(self, snapshot: Snapshot, found: Standing) -> Restored:
         wanted = self._wanted
         source = Source(self._remote, snapshot)
-        if wanted.dry_run:
-            plan = None if source.manifest is None else self._plan(source.manifest, found)
-            self._check_space(snapshot.size_bytes, plan, in_parts=wanted.parts != Parts())
-            return self._result("planned", source, plan)
         early = None if source.manifest is None else self._plan(source.manifest, found)
-        self._check_space(snapshot.size_bytes, early, in_parts=wanted.parts != Parts() and early is not None)
+        in_parts = early is not None and early.paths is not None
+        self._check_space(0 if in_parts else snapshot.size_bytes, early)
+        if wanted.dry_run:
+            return self._result("planned", source, early)
         with placing.untouched(self._target), Workplace(self._target) as work:
             if early is not None and early.paths is not None and source.extract(early.paths, work, self._progress):
                 plan = early
             else:
+                self._check_space(snapshot.size_bytes, early)
                 with source.download(work, self._progress) as obtained:
                     plan = self._plan(obtained.checked.manifest, found)
-                    self._check_space(0, plan, in_parts=False)
+                    self._check_space(0, plan)
                     obtained.extract(plan.paths, work, self._progress)
             if found is Standing.FULL and wanted.merge:
                 merging.link_in(self._target, work.tree, set(plan.extracted))
@@ -224,10 +224,9 @@ class _Restore:
             merging.refuse_different(self._target, merge)
         return _Plan(manifest, members, sorted((*merge.missing, *merge.different)), merge)
 
-    def _check_space(self, archive_bytes: int, plan: _Plan | None, *, in_parts: bool) -> None:
+    def _check_space(self, archive_bytes: int, plan: _Plan | None) -> None:
         """Raise ArchiveError where an archive, and what is unpacked of it, do not fit."""
-        unpacked = 0 if plan is None else plan.written_bytes
-        needed = unpacked if in_parts else archive_bytes + unpacked
+        needed = archive_bytes + (0 if plan is None else plan.written_bytes)
         with placing.untouched(self._target):
             free = placing.free_bytes(self._target)
         if needed > free:

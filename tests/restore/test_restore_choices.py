@@ -118,7 +118,7 @@ def test_a_prefix_of_two_different_snapshots_is_told_and_one_of_equal_trees_is_n
 
     found = [snapshot(0, "a", "c"), snapshot(1, "a", "d"), snapshot(2, "b", "c")]
     assert selecting.choose(found, "here", asked="aaaaaa") == found[1]
-    with pytest.raises(UsageMistake, match="here: 'cccccc' can be desk-.*Z-cccccccc, desk-.*Z-cccccccc$"):
+    with pytest.raises(UsageMistake, match=r"here: 'cccccc' can be desk-.*Z-cccccccc, desk-.*Z-cccccccc$"):
         selecting.choose(found, "here", asked="cccccc")
 
 
