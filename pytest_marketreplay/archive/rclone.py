@@ -58,7 +58,9 @@ class RcloneRemote:
         self.name = place.name
         self.timeout_s, self.tries, self._pause = timeout_s, tries, pause
         self._program = rclone_process.find()
-        self._environment = rclone_process.environment(os.environ, place.environment)
+        # under a name of its own an upload needs no second one (rclone below 1.63 knows no such variable, and passes it over)
+        more = {"RCLONE_INPLACE": "true", **place.environment}
+        self._environment = rclone_process.environment(os.environ, more)
         for variable, password in place.obscure.items():
             self._environment[variable] = self._obscured(password)
 
@@ -276,7 +278,8 @@ class RcloneRemote:
         if ended.code != 0:
             # a label such as `host-403` is no answer of a server
             log = ended.log
-            for name in (*arguments, *(each.rpartition("/")[2] for each in arguments), self._place.base):
+            places = [each for each in arguments[1:] if not each.startswith("--")]
+            for name in (*places, *(each.rpartition("/")[2] for each in places), self._place.base):
                 if len(name) > 3:
                     log = log.replace(name, "...")
             raise self._error(doing, judge(ended.code, log, uploading=uploading))

@@ -26,9 +26,7 @@ _RULES: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ),
     (
         "other",
-        re.compile(
-            r"didn't find section in config file|didn't find backend|unknown remote|config file .* not found", re.I
-        ),
+        re.compile(r"didn't find section in config file|didn't find backend|unknown remote", re.I),
         "Set the remote up with `rclone config`, or with variables RCLONE_CONFIG_NAME_TYPE and so on; `rclone listremotes` tells which there are",
     ),
     (

@@ -10,6 +10,7 @@ import sys
 import click
 
 from pytest_marketreplay import __version__
+from pytest_marketreplay.cli.backup import backup
 from pytest_marketreplay.cli.cassette import cassette
 from pytest_marketreplay.cli.collect import collect
 from pytest_marketreplay.cli.demo import demo
@@ -25,6 +26,7 @@ def cli() -> None:
     """Record what exchanges really said, and replay it in tests."""
 
 
+cli.add_command(backup)
 cli.add_command(cassette)
 cli.add_command(collect)
 cli.add_command(demo)

@@ -1,0 +1,132 @@
+"""What backups are told to do: flags, and a configuration file of the same names."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_marketreplay.errors import UsageMistake
+
+if TYPE_CHECKING:
+    from pytest_marketreplay.archive.backup import Backup
+    from pytest_marketreplay.archive.rclone import RcloneRemote
+    from pytest_marketreplay.metrics.backups import BackupMeter
+
+KEYS = {
+    "tree": str,
+    "to": str,
+    "label": str,
+    "keep": int,
+    "keep-min": int,
+    "every": str,
+    "timeout": str,
+    "state-dir": str,
+    "metrics-port": int,
+    "metrics-host": str,
+}
+"""Settings, and what a configuration file can give them."""
+
+
+def read_file(path: Path | None, folder: Path) -> dict[str, Any]:
+    """Return the settings of a configuration file, by the names of the flags; `{}` where there is none.
+
+    Without a path, `marketreplay.toml` of the folder (its table `backup`), then its `pyproject.toml` (the table
+    `tool.marketreplay.backup`). Raises UsageMistake.
+    """
+    for file in [path] if path is not None else [folder / "marketreplay.toml", folder / "pyproject.toml"]:
+        try:
+            whole: Any = tomllib.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            if path is not None:
+                raise UsageMistake(f"--config {file}: there is no such file") from None
+            continue
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise UsageMistake(f"{file} cannot be read: {error}") from error
+        names = ("tool", "marketreplay", "backup") if file.name == "pyproject.toml" else ("backup",)
+        for name in names:
+            whole = whole.get(name) if isinstance(whole, dict) else None
+        if whole is not None:
+            return _checked(file, ".".join(names), whole)
+        if path is not None:
+            raise UsageMistake(f"{file} has no table [{'.'.join(names)}]")
+    return {}
+
+
+def _checked(file: Path, table: str, given: object) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise UsageMistake(f"{file}: {table} is not a table")
+    out = {}
+    for key, value in given.items():
+        name = key.replace("_", "-")
+        if name not in KEYS:
+            raise UsageMistake(f"{file}: [{table}] has the unknown key {key!r}; there are {', '.join(sorted(KEYS))}")
+        if type(value) is not KEYS[name]:
+            kind = "a whole number" if KEYS[name] is int else "a text"
+            raise UsageMistake(f"{file}: {key} is {kind}, and is {value!r} there")
+        out[name] = value
+    return out
+
+
+class Given(NamedTuple):
+    """Settings of one command: those of the file, and the flags, which win."""
+
+    values: dict[str, Any]
+
+    @classmethod
+    def of(cls, config: Path | None, **flags: Any) -> Given:
+        """Join a configuration file and flags. Raises UsageMistake."""
+        values = read_file(config, Path.cwd())
+        return cls(values | {name.replace("_", "-"): value for name, value in flags.items() if value is not None})
+
+    def remote(self) -> RcloneRemote:
+        """Return where to. Raises UsageMistake."""
+        from pytest_marketreplay.archive import rclone
+
+        if not self.values.get("to"):
+            raise UsageMistake("no remote is given: --to gdrive:backups, or `to` in the configuration file")
+        return rclone.RcloneRemote(self.values["to"], timeout_s=self.seconds("timeout", rclone.TIMEOUT_S))
+
+    def tree(self) -> Path:
+        """Return what is backed up; by default the folder that `collect` writes."""
+        return Path(self.values.get("tree") or "captures")
+
+    def label(self) -> str:
+        """Return whose snapshots: as given, or made from host and tree. Raises UsageMistake."""
+        from pytest_marketreplay.archive import backup, naming
+
+        given = self.values.get("label")
+        return naming.check_label(given) if given else backup.default_label(self.tree())
+
+    def state_dir(self) -> Path | None:
+        """Return where states are kept; None for the usual place."""
+        given = self.values.get("state-dir")
+        return Path(given) if given else None
+
+    def seconds(self, name: str, default: float) -> float:
+        """Return a length of time. Raises UsageMistake."""
+        from pytest_marketreplay.collect import durations
+
+        given = self.values.get(name)
+        return default if given is None else durations.seconds(str(given), f"--{name}")
+
+    def backup(
+        self,
+        *,
+        tree: bool = False,
+        label: str | None = None,
+        remote: RcloneRemote | None = None,
+        meter: BackupMeter | None = None,
+    ) -> Backup:
+        """Return the backups of a label; with `tree`, they can be made. Raises UsageMistake."""
+        from pytest_marketreplay.archive import backup, retention
+
+        return backup.Backup(
+            remote or self.remote(),
+            label or self.label(),
+            self.tree() if tree else None,
+            keep=self.values.get("keep", retention.KEEP),
+            keep_min=self.values.get("keep-min", retention.KEEP_MIN),
+            state_dir=self.state_dir(),
+            meter=meter,
+        )
