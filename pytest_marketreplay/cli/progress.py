@@ -23,18 +23,3 @@ def progress(what: str, total: int, *, unit_bytes: bool = False) -> Iterator[Adv
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total or None)
         yield lambda done: bar.advance(task, done)
-
-
-@contextmanager
-def steps(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar for work of several steps; the block calls what it gets with how many bytes of how many a step has done."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total or None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,7 +78,7 @@ def restore(
     from pytest_marketreplay.archive import restore as work
     from pytest_marketreplay.archive.rclone import RcloneRemote
     from pytest_marketreplay.archive.selecting import LATEST, Parts
-    from pytest_marketreplay.cli.progress import steps
+    from pytest_marketreplay.cli.backup_live import Bars
     from pytest_marketreplay.config import moment_ns
 
     if snapshot is not None and pinned is not None:
@@ -97,7 +97,8 @@ def restore(
         if_changed=if_changed,
         dry_run=dry_run,
     )
-    with steps("restoring") as progress:
+    with Bars() as bars:
+        progress = partial(bars.watch, "restoring")
         if verify_only:
             done = work.verify(place, wanted, progress)
         elif target is None:
@@ -130,20 +131,23 @@ def _show_list(found: list[Snapshot], as_json: bool) -> None:
         ]
         click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
         return
+    from pytest_marketreplay.cli.backup_live import size, utc
+
     for each in reversed(found):
-        time = datetime.fromtimestamp(each.name.created_s, UTC).isoformat(" ").removesuffix("+00:00")
-        click.echo(f"{each.name.short}  {time} UTC  {_size(each.size_bytes)}")
+        click.echo(f"{each.name.short}  {utc(each.name.created_s)}  {size(each.size_bytes)}")
     if not found:
         click.echo("no snapshots")
 
 
 def _show(done: Restored) -> None:
+    from pytest_marketreplay.cli.backup_live import size
+
     for short in done.from_the_future:
         click.echo(f"passed over, since it is from the future: {short}", err=True)
     what = (
         "its files are known only after a download"
         if done.files is None
-        else f"{done.files} files, {_size(done.size_bytes or 0)}"
+        else f"{done.files} files, {size(done.size_bytes or 0)}"
     )
     click.echo(
         {
@@ -156,18 +160,9 @@ def _show(done: Restored) -> None:
     if done.kept or done.replaced:
         click.echo(f"{done.kept} files were there already, {done.replaced} with other bytes")
     if done.fetched_bytes is not None and done.action == "restored":
-        click.echo(f"read {_size(done.fetched_bytes)} of an archive of {_size(done.archive_bytes)}")
+        click.echo(f"read {size(done.fetched_bytes)} of an archive of {size(done.archive_bytes)}")
     if done.foreign:
         more = f" and {len(done.foreign) - _SHOWN} more" if len(done.foreign) > _SHOWN else ""
         click.echo(f"no cassette files: {', '.join(done.foreign[:_SHOWN])}{more}", err=True)
     if done.left is not None:
         click.echo(f"could not be removed, remove it by hand: {done.left}", err=True)
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,11 @@ from restore_lab import make_tree, publish, state, without_record
 
 from pytest_marketreplay.archive import holding, placing
 from pytest_marketreplay.archive.packing import survey
+from pytest_marketreplay.archive.rclone import RcloneRemote
+from pytest_marketreplay.archive.remote import Listed
+from pytest_marketreplay.archive.restore import Wanted, restore
 from pytest_marketreplay.archive.restored import FILE
+from pytest_marketreplay.errors import ArchiveError
 from pytest_marketreplay.sinks.local import LocalSink
 
 
@@ -339,3 +344,57 @@ def test_a_file_system_without_locks_is_taken_to_be_ours(tree, remote, full, run
     monkeypatch.setattr(fcntl, "flock", refuses)
     assert run("--from", remote, "--to", full, "--overwrite")[0] == 0
     assert survey(full) == survey(tree)
+
+
+# ---------------------------------------------------------------- rights
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """Be a user without rights for a while; root may read and write everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+@pytest.fixture
+def locked(tree: Path, remote: Path, target: Path, tmp_path: Path) -> Path:
+    """A target whose folder above cannot be written, with a folder in it that cannot be read."""
+    publish(tree, remote)
+    make_tree(target, seed=5)
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        os.chmod(path, 0o755 if path.is_dir() else 0o644)
+        os.chown(path, 65534, 65534)
+    for above in tmp_path.parents[:3]:
+        os.chmod(above, above.stat().st_mode | 0o055)
+    return target
+
+
+def test_a_place_that_cannot_be_written_is_told(locked, remote, request, monkeypatch):
+    """As a user without rights; rclone is not asked to run as that one."""
+    place = RcloneRemote(str(remote))
+    monkeypatch.setattr(place, "list", lambda: [Listed(each.name, each.stat().st_size) for each in remote.iterdir()])
+    monkeypatch.setattr(place, "read", lambda file, offset, count: (remote / file).read_bytes()[offset:][:count])
+    os.chmod(locked.parent, 0o555)
+    before = state(locked.parent)
+    request.getfixturevalue("nobody")
+    with pytest.raises(ArchiveError, match=r"which is as it was: .*Permission denied.*Make room or grant access"):
+        restore(place, locked, Wanted(overwrite=True))
+    os.chmod(locked / "kraken", 0)
+    with pytest.raises(ArchiveError, match=r"kraken cannot be read: .*Permission denied"):
+        restore(place, locked, Wanted(overwrite=True))
+    os.chmod(locked / "kraken", 0o755)
+    assert state(locked.parent) == before
+
+
+def test_two_looks_at_one_folder_in_the_same_moment_do_not_disturb_each_other(tree, remote, target, run, monkeypatch):
+    """The folder above is locked by another restore that looks at it, and free a little later."""
+    publish(tree, remote)
+    other = os.open(target.parent, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    monkeypatch.setattr(holding.time, "sleep", lambda _: fcntl.flock(other, fcntl.LOCK_UN))
+    assert run("--from", remote, "--to", target)[0] == 0
+    os.close(other)
