@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import restore_lab
@@ -92,7 +93,7 @@ def kill_everywhere(
 
 
 @needs_strace
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["full", *(pytest.param(way, marks=pytest.mark.slow) for way in ("missing", "merge"))])
 def test_a_kill_at_the_rename_leaves_all_or_nothing(way, tree, remote, target, tmp_path, run):
     """The one call that matters most; the slow test below does this for all others."""
     assert kill_everywhere(way, "renameat2", tree, remote, target, tmp_path, run) == ["before"]
@@ -109,6 +110,7 @@ def test_a_kill_at_any_call_leaves_all_or_nothing(way, tree, remote, target, tmp
 
 
 @needs_strace
+@pytest.mark.slow
 def test_a_file_system_that_cannot_exchange_is_written_too_and_a_kill_between_is_mended(
     tree, remote, target, tmp_path, run
 ):
@@ -138,6 +140,24 @@ def test_a_file_system_that_cannot_exchange_is_written_too_and_a_kill_between_is
         assert without_record(state(target)) == state(tree)
         assert list(target.parent.iterdir()) == [target]
     assert seen == {"between", "before", "complete"}
+
+
+def test_two_renames_stand_in_for_an_exchange_and_the_next_restore_mends_what_a_kill_leaves(
+    tree, remote, target, run, monkeypatch
+):
+    """As the slow test above, in this process: a kill is the second rename that never comes."""
+    publish(tree, remote)
+    make_tree(target, seed=2)
+    before = state(target)
+    monkeypatch.setattr(exchanging, "exchange", lambda *_: False)
+    target.rename(target.with_name(f".{target.name}.replaced-0123456789abcdef"))
+    code, _, err = run("--from", remote, "--to", target)
+    assert (code, "it is not empty" in err) == (2, True)
+    assert state(target) == before
+    shutil.copytree(target, target.with_name(f".{target.name}.replaced-0123456789abcdef"))
+    assert run("--from", remote, "--to", target, "--overwrite")[0] == 0
+    assert without_record(state(target)) == state(tree)
+    assert list(target.parent.iterdir()) == [target]
 
 
 def test_a_living_restore_is_not_swept_away(tree, remote, target):
@@ -236,6 +256,10 @@ def test_renames_without_the_kernels_help(tmp_path, monkeypatch):
     (tmp_path / "new").mkdir()
     with pytest.raises(FileNotFoundError):
         exchanging.exchange(tmp_path / "new", tmp_path / "missing")
+    with monkeypatch.context() as patched:  # as some file systems answer
+        patched.setattr(exchanging.ctypes, "CDLL", lambda *_, **__: SimpleNamespace(renameat2=lambda *_: -1))
+        patched.setattr(exchanging.ctypes, "get_errno", lambda: errno.EINVAL)
+        assert exchanging.exchange(tmp_path / "new", tmp_path / "new") is False
     monkeypatch.setattr(exchanging.ctypes, "CDLL", lambda *_, **__: object())
     assert exchanging.exchange(tmp_path / "new", tmp_path / "new") is False
     exchanging.rename_new(tmp_path / "new", tmp_path / "target")
