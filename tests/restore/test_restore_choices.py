@@ -39,36 +39,24 @@ def three(tree: Path, tmp_path: Path, remote: Path) -> list[SnapshotName]:
 # ---------------------------------------------------------------- which snapshot
 
 
-@pytest.mark.parametrize(
-    ("asked", "number"),
-    [
-        ([], 2),
-        (["latest"], 2),
-        (["--at", "2025-11-28T09:59:59Z"], 1),
-        (["--at", "2025-11-28T09:00:00"], 1),
-        (["--at", "2025-11-28T08:59:59"], 0),
-        (["FILE"], 1),
-        (["STEM"], 1),
-        (["SHORT"], 1),
-        (["--snapshot", "SHORT"], 1),
-        (["ARCHIVE"], 1),
-        (["MANIFEST"], 1),
-        (["WHOLE MANIFEST"], 1),
-    ],
-)
-def test_the_snapshot_that_is_meant_is_taken(three, remote, target, run, asked, number, tree):
+def test_the_snapshot_that_is_meant_is_taken(three, remote, tree):
+    found = selecting.snapshots(Listed(path.name, path.stat().st_size) for path in remote.iterdir())
+    assert [each.name for each in found] == three
     name = three[1]
-    words = {
-        "FILE": name.file,
-        "STEM": name.file.removesuffix(".zip"),
-        "SHORT": name.short,
-        "ARCHIVE": name.archive[:12],
-        "MANIFEST": name.manifest[:6],
-        "WHOLE MANIFEST": survey(tree).digest(),
-    }
-    code, out, _ = run(
-        *[words.get(word, word) for word in asked], "--from", remote, "--to", target, "--dry-run", "--json"
-    )
+    words = (name.file, name.file.removesuffix(".zip"), name.short, name.archive[:12], name.manifest[:6])
+    for asked in (*words, survey(tree).digest()):
+        assert selecting.choose(found, "here", asked=asked).name == name
+    assert selecting.choose(found, "here").name == three[2]
+    for seconds, number in ((3600, 1), (7199, 1), (3599, 0), (0, 0), (7200, 2)):
+        assert selecting.choose(found, "here", at_ns=(EIGHT + seconds) * 10**9).name == three[number]
+
+
+@pytest.mark.parametrize(
+    ("asked", "number"), [(["latest"], 2), (["--at", "2025-11-28T09:59:59Z"], 1), (["--snapshot", "SHORT"], 1)]
+)
+def test_a_snapshot_is_asked_for_by_argument_option_and_time(three, remote, target, run, asked, number):
+    words = [three[1].short if word == "SHORT" else word for word in asked]
+    code, out, _ = run(*words, "--from", remote, "--to", target, "--dry-run", "--json")
     assert code == 0
     assert json.loads(out)["snapshot"] == three[number].file
 
@@ -173,22 +161,27 @@ def test_a_part_reads_only_what_it_needs(large, tmp_path, target, run, serve, ki
 
 
 @pytest.mark.parametrize(
-    ("options", "places"),
+    ("parts", "places"),
     [
-        (["--venue", "binance"], {0, 1, 2}),
-        (["--endpoint", "/api/v3/depth"], {0, 1}),
-        (["--endpoint", "api_v3_depth"], {0, 1}),
-        (["--endpoint", "/stream"], {2}),
-        (["--endpoint", "/stream", "--endpoint", "public_Depth"], {2, 3}),
-        (["--venue", "binance", "--symbol", "BTCUSDT"], {0, 2}),
-        (["--symbol", "BTC-USD", "--symbol", "ETHUSDT"], {1, 3}),
+        (Parts(venues=("binance",)), {0, 1, 2}),
+        (Parts(endpoints=("/api/v3/depth",)), {0, 1}),
+        (Parts(endpoints=("api_v3_depth",)), {0, 1}),
+        (Parts(endpoints=("/stream",)), {2}),
+        (Parts(endpoints=("/stream", "public_Depth")), {2, 3}),
+        (Parts(venues=("binance",), symbols=("BTCUSDT",)), {0, 2}),
+        (Parts(symbols=("BTC-USD", "ETHUSDT")), {1, 3}),
     ],
 )
-def test_a_part_is_named_by_venue_endpoint_and_symbol(tree, remote, target, run, options, places):
-    publish(tree, remote)
-    assert run("--from", remote, "--to", target, *options)[0] == 0
-    found = {path.relative_to(target).parts[:-1] for path in target.rglob("*.jsonl")}
+def test_a_part_is_named_by_venue_endpoint_and_symbol(tree, parts, places):
+    found = {tuple(path.split("/")[:-1]) for path in parts.paths(survey(tree))}
     assert found == {restore_lab.PLACES[number] for number in places}
+
+
+def test_parts_are_asked_for_by_options(tree, remote, target, run):
+    publish(tree, remote)
+    options = ("--venue", "binance", "--venue", "kraken", "--endpoint", "/stream", "--endpoint", "public_Depth")
+    assert run("--from", remote, "--to", target, *options, "--symbol", "BTCUSDT")[0] == 0
+    assert [path.relative_to(target).parts[:-1] for path in target.rglob("*.jsonl")] == [restore_lab.PLACES[2]]
 
 
 def test_cassettes_in_folders_of_their_own_have_parts_too(tmp_path, remote, target, run):
