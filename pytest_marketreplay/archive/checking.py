@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
-
-import msgspec
 
 from pytest_marketreplay.archive import layout
 from pytest_marketreplay.archive.inflating import inflate, read_exactly
 from pytest_marketreplay.archive.layout import Ends, Entries, Entry
-from pytest_marketreplay.archive.manifest import MEMBER, VERSION, Manifest
+from pytest_marketreplay.archive.manifest import MEMBER, Manifest
 from pytest_marketreplay.archive.naming import read_name, read_part
-from pytest_marketreplay.archive.paths import Names
+from pytest_marketreplay.archive.parsing import parse
 from pytest_marketreplay.errors import ArchiveError, DamagedArchive
 
 _CHUNK = 1 << 20
-_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 class Checked(NamedTuple):
@@ -65,8 +60,8 @@ def _ends(file: BinaryIO, name: str) -> Ends:
     ends = layout.read_ends(tail)
     if ends is None:
         raise DamagedArchive(name, "its end is not that of an archive: it is cut off, or something was added")
-    wanted = layout.end_records(ends)
-    if not tail.endswith(wanted) or ends.offset + ends.size + len(wanted) != size:
+    left = size - ends.offset - ends.size
+    if left <= 0 or ends.entries >= 1 << 63 or tail[-left:] != layout.end_records(ends):
         raise DamagedArchive(name, "its end does not tell where its directory is")
     if not 1 <= ends.entries <= layout.MOST_ENTRIES + 1:
         raise DamagedArchive(name, f"its directory has {ends.entries} entries, and {layout.MOST_ENTRIES} is the most")
@@ -86,7 +81,12 @@ def _manifest_entry(file: BinaryIO, ends: Ends, name: str) -> tuple[bytes, Entry
         entry = layout.read_entry(found, path, 0, offset)
         # it ends where the directory begins, so where it begins follows
         entry = entry._replace(offset=ends.offset - entry.packed - layout.local_length(path, 0))
-        if size > layout.LARGEST_MANIFEST or entry.packed > layout.LARGEST_MANIFEST or entry.offset < 0:
+        if (
+            size > layout.LARGEST_MANIFEST
+            or entry.packed > layout.LARGEST_MANIFEST
+            or entry.offset < 0
+            or size > entry.packed * layout.LARGEST_RATIO
+        ):
             raise DamagedArchive(name, f"its manifest has {size} bytes, packed {entry.packed}", MEMBER)
         wanted = layout.directory_entry(path, size, layout.MANIFEST_MODE, entry)
         if len(wanted) != length:
@@ -102,78 +102,7 @@ def _manifest(file: BinaryIO, size: int, entry: Entry, name: str) -> Manifest:
     snapshot = read_name(name) or read_part(name)
     if snapshot is not None and not hashlib.sha256(raw).hexdigest().startswith(snapshot.manifest):
         raise DamagedArchive(name, "it is not the manifest that the name of the archive tells of", MEMBER)
-    try:
-        manifest = msgspec.json.decode(raw, type=Manifest)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise DamagedArchive(name, f"it is no manifest ({error})", MEMBER) from None
-    if manifest.format != Manifest.__struct_defaults__[1] or manifest.version != VERSION:
-        raise DamagedArchive(
-            name,
-            f"it is of {manifest.format!r}, version {manifest.version}, and this release reads version {VERSION}",
-            MEMBER,
-        )
-    if not _canonical(raw, manifest):
-        raise DamagedArchive(name, "it is not written as manifests are: something else wrote it", MEMBER)
-    del raw
-    if len(manifest.members) + len(manifest.folders) > layout.MOST_ENTRIES:
-        raise DamagedArchive(name, f"it has more than {layout.MOST_ENTRIES} files and folders", MEMBER)
-    _names(manifest, name)
-    return manifest
-
-
-def _canonical(raw: bytes, manifest: Manifest) -> bool:
-    """Compare piece by piece: the whole would take its size in memory once more."""
-    encode = msgspec.json.Encoder(order="deterministic").encode
-    before, between, after = encode(msgspec.structs.replace(manifest, members=(), folders=())).split(b"[]")
-
-    def pieces() -> Iterator[bytes]:
-        yield before
-        yield from _listed(encode, manifest.members)
-        yield between
-        yield from _listed(encode, manifest.folders)
-        yield after
-
-    at = 0
-    for piece in pieces():
-        if not raw.startswith(piece, at):
-            return False
-        at += len(piece)
-    return at == len(raw)
-
-
-def _listed(encode: Callable[[object], bytes], items: Iterable[object]) -> Iterator[bytes]:
-    opening = b"["
-    for item in items:
-        yield opening + encode(item)
-        opening = b","
-    yield b"]" if opening == b"," else b"[]"
-
-
-def _names(manifest: Manifest, name: str) -> None:
-    names = Names()
-    folders = {""}
-    before = ""
-    for folder in manifest.folders:
-        _one(folder.path, folder.mode, before, folders, names, name)
-        folders.add(folder.path)
-        before = folder.path
-    before = ""
-    for member in manifest.members:
-        _one(member.path, member.mode, before, folders, names, name)
-        before = member.path
-        if member.size < 0 or not _SHA256.fullmatch(member.sha256):
-            raise DamagedArchive(name, "its size or its SHA-256 is none", member.path)
-
-
-def _one(path: str, mode: int, before: str, folders: set[str], names: Names, name: str) -> None:
-    if why := names.add(path):
-        raise DamagedArchive(name, why, path)
-    if path <= before:
-        raise DamagedArchive(name, f"it stands after {before!r}, and the manifest is not sorted", path)
-    if path.rpartition("/")[0] not in folders:
-        raise DamagedArchive(name, "the folder that it is in is not in the manifest", path)
-    if not 0 <= mode <= 0o777:
-        raise DamagedArchive(name, f"its mode is {mode:o}", path)
+    return parse(raw, name)
 
 
 def _directory(file: BinaryIO, ends: Ends, manifest: Manifest, skip: int, data_end: int, name: str) -> Entries:
@@ -184,6 +113,9 @@ def _directory(file: BinaryIO, ends: Ends, manifest: Manifest, skip: int, data_e
         path = member.path.encode()
         found = window.take(layout.directory_length(path, member.size, offset), member.path)
         entry = layout.read_entry(found, path, member.size, offset)
+        offset += layout.local_length(path, member.size) + entry.packed
+        if offset > data_end:
+            raise DamagedArchive(name, "it reaches beyond where the next one begins", member.path)
         if why := layout.difference(found, layout.directory_entry(path, member.size, member.mode, entry)):
             raise DamagedArchive(name, why, member.path)
         if member.size > entry.packed * layout.LARGEST_RATIO or (entry.stored and member.size != entry.packed):
@@ -191,7 +123,6 @@ def _directory(file: BinaryIO, ends: Ends, manifest: Manifest, skip: int, data_e
                 name, f"{entry.packed} bytes would unpack to {member.size}: nothing that was packed here", member.path
             )
         entries.append(entry)
-        offset += layout.local_length(path, member.size) + entry.packed
     if not window.done or offset != data_end:
         raise DamagedArchive(name, "there is something in it that is in no member")
     return entries

@@ -39,7 +39,7 @@ class Scan(NamedTuple):
 def walk(tree: Path) -> Walker:
     """Open a tree. Raises UsageMistake where it is no folder, or not one that can be read."""
     try:
-        return Walker(tree)
+        return Walker(tree, link=True)
     except OSError as error:
         raise UsageMistake(f"there is no tree to archive at {tree}: {error.strerror}") from None
 

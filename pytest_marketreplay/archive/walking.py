@@ -13,9 +13,9 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 class Walker:
     """Opens the folders below a root. The descriptors of the last one and its parents stay open."""
 
-    def __init__(self, root: Path) -> None:
-        """Open the root, which may itself be reached by a symlink. Raises OSError."""
-        self.root = os.open(root, _FOLDER)
+    def __init__(self, root: Path, *, link: bool = False) -> None:
+        """Open the root; with `link`, it may itself be a symlink. Raises OSError."""
+        self.root = os.open(root, _FOLDER | (0 if link else os.O_NOFOLLOW))
         self._open: list[tuple[str, int]] = []
 
     def __enter__(self) -> Walker:
