@@ -41,10 +41,6 @@ def _publish(remote: Remote, archive: Path, name: SnapshotName, part: str, watch
     remote.upload(archive, part, named(watch, "upload"))
     _same_size(remote, part, size)
     verify(remote, name, part, watch)
-    if remote.stat(name.file) is not None:
-        raise RemoteError(
-            remote.name, f"publish {name.file}", "taken", "a file of that name is there", "Run the backup again"
-        )
     remote.move(part, name.file)
     _same_size(remote, name.file, size)
 

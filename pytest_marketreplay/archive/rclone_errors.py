@@ -30,6 +30,11 @@ _RULES: tuple[tuple[str, re.Pattern[str], str], ...] = (
         "Set the remote up with `rclone config`, or with variables RCLONE_CONFIG_NAME_TYPE and so on; `rclone listremotes` tells which there are",
     ),
     (
+        "lost",
+        re.compile(r"corrupted on transfer", re.I),
+        "The remote took it and has something else: is it full, or is there something between that cuts? Try again",
+    ),
+    (
         "full",
         re.compile(
             r"no space left|\b507\b|insufficient.?storage|quota|disk full|not enough space|EntityTooLarge", re.I

@@ -25,7 +25,9 @@ _OPTION = re.compile(r",(\w+)(?:=('(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[^,:'\"][^,
 _SECRET = re.compile(r"pass|secret|token|key|cred|auth|sas|cookie", re.IGNORECASE)
 _SHORTEST = 4
 """Characters of the shortest value that is masked wherever it shows; what is shorter would mask words."""
-_EXAMPLES = "it can be a folder, gdrive:backups, :webdav,url=https://host/dav:backups, or https://user@host/dav/backups"
+_EXAMPLES = (
+    "it can be a folder, gdrive:backups, :webdav,url='https://host/dav':backups, or https://user@host/dav/backups"
+)
 
 
 class Place(NamedTuple):
@@ -61,9 +63,10 @@ def read_spec(spec: str, environment: Mapping[str, str]) -> Place:
         folder = str(Path(spec).expanduser().absolute())
         return Place(folder, folder, {}, {}, secrets)
     match = _REMOTE.fullmatch(spec)
-    if match is None:
+    # `url=https://...` without quotes ends at its colon, and the rest, with whatever is secret in it, would be the path
+    if match is None or (match["options"] and match["path"].startswith("//")):
         raise UsageMistake(
-            f"the remote {redact(spec.split(',', 1)[0])!r} is not written as rclone writes it; {_EXAMPLES}"
+            f"the remote {redact(spec.split(',', 1)[0])!r} is not written as rclone writes it (a value with a colon is in quotes); {_EXAMPLES}"
         )
     return _of_rclone(match, secrets)
 

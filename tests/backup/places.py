@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -142,9 +142,20 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if do is not None and do[0] == "truncate":
             body = body[: len(body) // 2]
-        upstream = http.client.HTTPConnection("127.0.0.1", owner.port_behind, timeout=10)
+        try:
+            self._forward(owner, body, do)
+        except OSError:  # the server behind hangs or is gone
+            self.close_connection = True
+
+    def _forward(self, owner: Proxy, body: bytes, do: tuple[str, Any] | None) -> None:
+        with closing(http.client.HTTPConnection("127.0.0.1", owner.port_behind, timeout=10)) as upstream:
+            self._pass_on(upstream, body, do)
+
+    def _pass_on(self, upstream: http.client.HTTPConnection, body: bytes, do: tuple[str, Any] | None) -> None:
         headers = {
-            name: value for name, value in self.headers.items() if name.lower() not in ("content-length", "host")
+            name: value
+            for name, value in self.headers.items()
+            if name.lower() not in ("content-length", "accept-encoding")
         }
         upstream.request(self.command, self.path, body or None, {**headers, "Content-Length": str(len(body))})
         answer = upstream.getresponse()
@@ -164,7 +175,6 @@ class _Handler(BaseHTTPRequestHandler):
             if name.lower() not in ("content-length", "transfer-encoding", "connection")
         }
         self._answer(answer.status, told, data)
-        upstream.close()
 
     do_GET = do_PUT = do_PROPFIND = do_MOVE = do_DELETE = do_MKCOL = do_HEAD = do_COPY = _any
 

@@ -69,6 +69,7 @@ def steps_of(folder: Path, tree: Path, at: int) -> tuple[Points, list[str], list
     """Run a backup that is killed at a step, then one that is not; return the steps and the snapshots before and after."""
     with pytest.MonkeyPatch.context() as patch:
         clock = Wall(patch)
+        patch.setattr("os.fsync", lambda file: None)  # a killed process is not a power cut
         remote = FolderRemote(folder / "remote")
         made = Backup(remote, LABEL, tree, keep=KEEP, state_dir=folder / "state")
         for _ in range(KEEP):

@@ -7,19 +7,22 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import places
 import pytest
 from conftest import use
-from doubles import Wall, assert_whole, snapshots
+from doubles import FolderRemote, Wall, assert_whole, snapshots
 
 from pytest_marketreplay.archive import retention
 from pytest_marketreplay.archive.backup import Backup
+from pytest_marketreplay.archive.naming import read_name
 from pytest_marketreplay.archive.rclone import RcloneRemote
 from pytest_marketreplay.archive.rclone_errors import judge
-from pytest_marketreplay.archive.rclone_process import run
+from pytest_marketreplay.archive.rclone_process import Ended, run
+from pytest_marketreplay.archive.remote import Listed
 from pytest_marketreplay.errors import RemoteError
 
 DAY_S = 24 * 3600
@@ -34,9 +37,11 @@ class Stage:
         self.remote = RcloneRemote("dav:here", timeout_s=5, tries=2, pause=self.pauses.append)
         self.backup = Backup(self.remote, "host", tree, keep=2, keep_min=1, state_dir=folder / "state")
         self.folder = server.folder / "here"
+        self.backup.remote = FolderRemote(self.folder)  # the same folder, without 50 ms for each call
         for _ in range(2):
             self.backup.run()
             clock.go(DAY_S)
+        self.backup.remote = self.remote
         self.before = snapshots(self.folder)
 
     def fails(self, *kinds: str, do: Callable[[], object] | None = None) -> RemoteError:
@@ -89,8 +94,7 @@ def stage(
 
 def test_an_upload_that_is_cut_truncated_or_refused_is_no_success(stage: Stage) -> None:
     stage.proxy.rules = {"PUT": ("truncate", None)}
-    error = stage.fails("lost")
-    assert "though the remote said that all went well" in str(error)
+    assert "is there something between that cuts" in str(stage.fails("lost"))
     stage.proxy.rules = {"PUT": ("cut", 0.5)}
     stage.fails("down")
     assert len(stage.pauses) == 1  # tried again after a pause
@@ -134,12 +138,17 @@ def test_each_failure_of_a_server_is_told_and_deletes_nothing(
     stage.recovers()
 
 
+def after_the_move(proxy: places.Proxy, lose: Callable[[bytes], bytes], data: bytes) -> bytes:
+    """Return a listing of a folder with files lost, once a MOVE was asked for; what is said of one file stays."""
+    moved = "MOVE" in [method for method, _ in proxy.asked]
+    return lose(data) if moved and data.count(b"<D:response>") > 2 else data
+
+
 def test_an_empty_or_partial_listing_deletes_nothing(stage: Stage) -> None:
     for lose in (places.without_files, places.half_the_files):
-        # the listings of single files, by which an upload is checked, are left alone
-        stage.proxy.rules = {
-            "PROPFIND": ("responses", lambda data, lose=lose: lose(data) if data.count(b".zip") > 2 else data)
-        }
+        # not before the snapshot is published: by listings, too, an upload is read back
+        stage.proxy.asked.clear()
+        stage.proxy.rules = {"PROPFIND": ("responses", partial(after_the_move, stage.proxy, lose))}
         pruned = stage.backup.run().pruned
         assert pruned.deleted == ()
         assert any("was just published" in note for note in pruned.plan.notes)
@@ -289,6 +298,67 @@ def test_a_listing_that_cannot_be_read_is_an_error_and_not_an_empty_one(output: 
             continue
         with pytest.raises(RemoteError, match="cannot be read"):
             ask()
+
+
+class Scripted(RcloneRemote):
+    """A remote whose answers of `stat` are given one after the other, and whose other calls fail or do nothing."""
+
+    def script(self, *stats: bool, fails: bool = False) -> Scripted:
+        self.stats, self.fails = list(stats), fails
+        return self
+
+    def stat(self, file: str) -> Listed | None:
+        return Listed(file, 5) if self.stats.pop(0) else None
+
+    def _once(self, doing: str, arguments: Any, *, take: Any = None, **more: Any) -> Any:
+        if self.fails:
+            raise RemoteError(self.name, doing, "down", "the answer got lost", "Try again")
+        if take is not None:
+            take(b"four")
+        return Ended(0, "")
+
+
+@pytest.fixture
+def scripted(tmp_path: Path) -> Scripted:
+    return Scripted(str(tmp_path), tries=2, pause=lambda seconds: None)
+
+
+def test_a_move_whose_answer_got_lost_is_done_and_one_that_another_won_is_not(scripted: Scripted) -> None:
+    # asked for: the new name, the old one; then again, after the move whose answer got lost
+    scripted.script(False, True, True, False, fails=True).move("a", "b")
+    with pytest.raises(RemoteError, match="the answer got lost"):
+        scripted.script(False, True, False, True, fails=True).move("a", "b")
+    with pytest.raises(RemoteError, match="another was faster") as taken:
+        scripted.script(False, True, True).move("a", "b")
+    assert taken.value.kind == "taken"
+    with pytest.raises(RemoteError, match="under neither name") as lost:
+        scripted.script(False, True, False, False).move("a", "b")
+    assert lost.value.kind == "lost"
+
+
+def test_a_deletion_that_fails_of_a_file_that_is_there_is_an_error(scripted: Scripted) -> None:
+    scripted.script(False, fails=True).delete("a")
+    with pytest.raises(RemoteError, match="the answer got lost"):
+        scripted.script(True, True, fails=True).delete("a")
+
+
+def test_a_download_that_is_too_short_is_removed_and_a_part_of_nothing_is_missing(
+    scripted: Scripted, tmp_path: Path
+) -> None:
+    with pytest.raises(RemoteError, match="4 of 5 bytes came"):
+        scripted.script(True).download("a", tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+    assert scripted.script().read("a", 0, 3) == b"fou"
+    # on S3 rclone reads nothing from what is not there, and ends well
+    nothing = scripted.script(False)
+    nothing._once = lambda *arguments, **more: Ended(0, "")  # type: ignore[method-assign]
+    with pytest.raises(RemoteError) as missing:
+        nothing.read("a", 0, 3)
+    assert missing.value.kind == "missing"
+
+
+def test_a_day_that_no_month_has_is_no_snapshot() -> None:
+    assert read_name(f"host-20260231T000000Z-{'0' * 32}-{'0' * 64}.zip") is None
 
 
 def test_the_future_of_names_is_five_minutes() -> None:
