@@ -16,6 +16,7 @@ from pytest_marketreplay.cli.collect import collect
 from pytest_marketreplay.cli.demo import demo
 from pytest_marketreplay.cli.doctor import doctor
 from pytest_marketreplay.cli.report import report
+from pytest_marketreplay.cli.restore import restore
 from pytest_marketreplay.cli.serve import serve
 from pytest_marketreplay.errors import Busy, MarketReplayError, UsageMistake
 
@@ -32,6 +33,7 @@ cli.add_command(collect)
 cli.add_command(demo)
 cli.add_command(doctor)
 cli.add_command(report)
+cli.add_command(restore)
 cli.add_command(serve)
 
 

@@ -34,6 +34,7 @@ _PLAY = pytest.StashKey["Play"]()
 _RUN_FOLDER = pytest.StashKey[Path]()
 _DIRECTORY = pytest.StashKey[str]()
 _PLAYING = pytest.StashKey[pytest.Item]()
+_RESTORED = pytest.StashKey[str]()
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -51,6 +52,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=_MODES,
         help=f"Record mode of marketreplay tests; wins over --record-mode and the marker. {_MODE_HELP}",
     )
+    group.addoption(
+        "--restore-cassettes",
+        action="store_true",
+        default=False,
+        help="Before collection, restore the cassettes from where the ini key marketreplay_restore says, unless they are there.",
+    )
     parser.addini("marketreplay_dir", "folder of the cassettes, from the root folder", default="cassettes")
     parser.addini("marketreplay_reference", "cassette of reference data, which all tests share", default="")
     parser.addini("marketreplay_hosts", "lines 'host[:port] = venue': which host is which venue", type="linelist")
@@ -59,6 +66,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "marketreplay_unplayed",
         "what recorded answers that a test did not play are: ignore, warn, fail",
         default="ignore",
+    )
+    parser.addini("marketreplay_restore", "where --restore-cassettes finds snapshots, as rclone writes it", default="")
+    parser.addini(
+        "marketreplay_restore_snapshot", "the snapshot that is restored: its name, or latest", default="latest"
+    )
+    parser.addini("marketreplay_restore_label", "whose latest snapshot is restored", default="")
+    parser.addini(
+        "marketreplay_restore_always", "restore in every run, as --restore-cassettes does", "bool", default=False
     )
 
 
@@ -92,6 +107,22 @@ def pytest_configure_node(node: Any) -> None:
     if _RUN_FOLDER not in config.stash:
         config.stash[_RUN_FOLDER] = Path(tempfile.mkdtemp(prefix="marketreplay-run-"))
     node.workerinput["marketreplay_run"] = str(config.stash[_RUN_FOLDER])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Restore the cassettes where that is asked for, before xdist starts its workers, which do not."""
+    config = session.config
+    asked = config.getoption("restore_cassettes") or config.getini("marketreplay_restore_always")
+    if asked and not hasattr(config, "workerinput"):
+        from pytest_marketreplay.plugin.restoring import restore_cassettes
+
+        config.stash[_RESTORED] = restore_cassettes(config)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what was restored."""
+    return [config.stash[_RESTORED]] if _RESTORED in config.stash else []
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -116,7 +116,9 @@ def test_every_argument_of_the_marker_is_in_the_page_with_its_default() -> None:
 def test_every_option_fixture_and_hook_is_in_the_page() -> None:
     """No more and no fewer."""
     source = inspect.getsource(plugin)
-    assert set(_first(tables(_OPTIONS, "option", "values"))) == set(re.findall(r'"(--[\w-]*record-mode)"', source))
+    assert set(_first(tables(_OPTIONS, "option", "values"))) == set(
+        re.findall(r'"(--[\w-]*record-mode|--restore-[\w-]+)"', source)
+    )
     fixtures = re.findall(r"@pytest\.fixture\ndef (\w+)", source)
     assert _first(tables(_OPTIONS, "fixture", "what it is")) == fixtures
     hooks = [name for name in vars(Hooks) if name.startswith("pytest_")]
