@@ -1,26 +1,17 @@
-"""Order books as Parquet, and the places where such files are put: a folder, or a bucket that speaks S3.
-
-The only file that needs pyarrow, which is imported when it is used. A place keeps a file under a name that nobody has yet,
-reads it back, and never writes over another.
-"""
+"""Order books as Parquet. pyarrow is imported when it is used."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Protocol
+from array import array
+from itertools import accumulate
+from typing import Any, NamedTuple
 
-from pytest_marketreplay.cassette.writer import FILE_MODE
 from pytest_marketreplay.errors import MissingExtra, SinkError
-from pytest_marketreplay.sinks.segment import make_folder, sync
+from pytest_marketreplay.sinks import lines
 
 SEGMENT_KEY = b"marketreplay.segment"
 """In the key-value metadata: which segment of the log a file was made of."""
-_CONNECT_S, _REQUEST_S, _TRIES = 3.0, 20.0, 2
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_WITHOUT_BOUNDS = ("side",)
 
 
 def pyarrow() -> Any:
@@ -29,7 +20,6 @@ def pyarrow() -> Any:
         import pyarrow
         import pyarrow.compute
         import pyarrow.fs
-        import pyarrow.json
         import pyarrow.parquet
     except ImportError:
         raise MissingExtra("storing order books as Parquet", "pytest-marketreplay[parquet]") from None
@@ -43,46 +33,79 @@ def table(data: bytes, segment: str, *, decimals: bool) -> Any:
     is damaged, or a number does not fit.
     """
     pa = pyarrow()
-    pc = pa.compute
-    schema = pa.schema(
-        [
-            ("exchange", pa.string()),
-            ("pair", pa.string()),
-            ("timestamp_ms", pa.int64()),
-            ("levels", pa.list_(pa.list_(pa.string()))),
-            ("bids", pa.int64()),
-            ("capture_latency_ms", pa.float64()),
-            ("sequence_number", pa.int64()),
-            ("update_id", pa.int64()),
-        ]
-    )
-    if data:
-        books = pa.json.read_json(
-            pa.BufferReader(data),
-            pa.json.ReadOptions(use_threads=False, block_size=len(data) + 1),
-            pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error"),
-        ).combine_chunks()
-    else:
-        books = schema.empty_table()
-    levels = books["levels"].combine_chunks()
-    of = pc.list_parent_indices(levels)
-    flat = pc.list_flatten(levels)
-    price, quantity = pc.list_element(flat, 0), pc.list_element(flat, 1)
-    sizes = zip(books["bids"].to_pylist(), pc.list_value_length(levels).to_pylist(), strict=True)
-    sides = b"".join(bytes(bids) + b"\x01" * (size - bids) for bids, size in sizes)
-    codes = pa.Array.from_buffers(pa.int8(), len(sides), [None, pa.py_buffer(sides)])
+    try:
+        books = lines.read(data)
+    except ValueError as error:
+        raise pa.ArrowInvalid(str(error)) from None
+    rows, sizes = books.rows, books.sizes
+    price, quantity = _numbers(books)
+    offsets = _array(pa.int32(), array("i", accumulate(sizes, initial=0)))
+    of = pa.compute.list_parent_indices(pa.ListArray.from_arrays(offsets, price))
+    sides = b"".join([bytes(row.bids) + b"\x01" * (size - row.bids) for row, size in zip(rows, sizes, strict=True)])
     columns = {  # what repeats as dictionaries, which the file is made of in a third of the time; it reads as text
-        "exchange": books["exchange"].combine_chunks().dictionary_encode().take(of),
-        "pair": books["pair"].combine_chunks().dictionary_encode().take(of),
-        "timestamp_ms": books["timestamp_ms"].combine_chunks().take(of),
-        "side": pa.DictionaryArray.from_arrays(codes, pa.array(["bid", "ask"])),
+        "exchange": _repeated([row.exchange for row in rows]).take(of),
+        "pair": _repeated([row.pair for row in rows]).take(of),
+        "timestamp_ms": _values("q", [row.timestamp_ms for row in rows]).take(of),
+        "side": pa.DictionaryArray.from_arrays(_array(pa.int8(), sides), _texts(["bid", "ask"])),
         "price": _exact(price) if decimals else price,
         "quantity": _exact(quantity) if decimals else quantity,
-        "capture_latency_ms": books["capture_latency_ms"].combine_chunks().take(of),
-        "sequence_number": books["sequence_number"].combine_chunks().take(of),
-        "update_id": books["update_id"].combine_chunks().take(of),
+        "capture_latency_ms": _values("d", [row.capture_latency_ms for row in rows]).take(of),
+        "sequence_number": _values("q", [row.sequence_number for row in rows]).take(of),
+        "update_id": _values("q", [row.update_id for row in rows]).take(of),
     }
-    return pa.table(columns).replace_schema_metadata({SEGMENT_KEY: segment.encode()})
+    return pa.Table.from_arrays(list(columns.values()), list(columns), metadata={SEGMENT_KEY: segment.encode()})
+
+
+# Arrays are made of buffers: `pyarrow.array` of a list imports pandas where it is installed, which takes 0.1 to 0.3 s.
+
+
+def _array(kind: Any, values: Any) -> Any:
+    """Return an array of the values in a buffer, one-dimensional, without nulls."""
+    pa = pyarrow()
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+def _texts(texts: list[str]) -> Any:
+    pa = pyarrow()
+    parts = [text.encode() for text in texts]
+    ends = array("i", accumulate(map(len, parts), initial=0))
+    return pa.Array.from_buffers(pa.string(), len(parts), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(parts))])
+
+
+def _repeated(texts: list[str]) -> Any:
+    """Return texts as a dictionary, in the order in which they first come."""
+    pa = pyarrow()
+    codes: dict[str, int] = {}
+    indices = array("i", [codes.setdefault(text, len(codes)) for text in texts])
+    return pa.DictionaryArray.from_arrays(_array(pa.int32(), indices), _texts(list(codes)))
+
+
+def _values(code: str, values: list[Any]) -> Any:
+    """Return integers (`q`) or floats (`d`), 64 bits each; None is null."""
+    pa = pyarrow()
+    kind = pa.int64() if code == "q" else pa.float64()
+    if None not in values:
+        return _array(kind, array(code, values))
+    valid = bytearray((len(values) + 7) // 8)
+    for index, value in enumerate(values):
+        valid[index // 8] |= (value is not None) << index % 8
+    filled = array(code, [0 if value is None else value for value in values])
+    return pa.Array.from_buffers(kind, len(values), [pa.py_buffer(valid), pa.py_buffer(filled)])
+
+
+def _numbers(books: lines.Books) -> tuple[Any, Any]:
+    """Return the prices and the quantities of all levels, as text."""
+    pa = pyarrow()
+    if not books.numbers:
+        return _texts([]), _texts([])
+    bounds = pa.py_buffer(array("i", [0, len(books.numbers)]))
+    text = pa.Array.from_buffers(pa.string(), 1, [None, bounds, pa.py_buffer(books.numbers)])
+    both = pa.compute.list_flatten(pa.compute.split_pattern(text, ","))
+    steps = array("i", [2]) * (len(both) // 2)
+    columns = []
+    for steps[0] in (0, 1):  # every second one; pyarrow counts, for a list of places would be an object for each
+        columns.append(both.take(pa.compute.cumulative_sum(_array(pa.int32(), steps[:]))))
+    return columns[0], columns[1]
 
 
 def _exact(texts: Any) -> Any:
@@ -98,9 +121,18 @@ def encode(rows: Any) -> bytes:
     """Return a table as a Parquet file, zstd, with checksums of its pages."""
     pa = pyarrow()
     out = pa.BufferOutputStream()
-    # the schema that pyarrow would keep beside the file's own would make dictionaries of what is text
+    counts = [field.name for field in rows.schema if field.type in (pa.int64(), pa.float64())]
+    # Without the least and the greatest of texts, and with numbers that repeat as they are (zstd finds them), a file is made
+    # in a fifth less of the time and is as small. The schema that pyarrow would keep beside the file's own would make
+    # dictionaries of what is text.
     with pa.parquet.ParquetWriter(
-        out, rows.schema, compression="zstd", write_page_checksum=True, store_schema=False
+        out,
+        rows.schema,
+        compression="zstd",
+        use_dictionary=[name for name in rows.schema.names if name not in counts],
+        write_statistics=[name for name in rows.schema.names if name not in _WITHOUT_BOUNDS],
+        write_page_checksum=True,
+        store_schema=False,
     ) as file:
         file.write_table(rows)
         file.add_key_value_metadata(rows.schema.metadata or {})
@@ -111,7 +143,7 @@ def rows_in(data: bytes, columns: list[str] | None = None) -> int:
     """Read a Parquet file, page checksums too; returns how many rows its columns have. Raises OSError, ArrowInvalid."""
     pa = pyarrow()
     with pa.parquet.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
-        return int(file.read(columns).num_rows)
+        return int(file.read(columns, use_threads=False).num_rows)
 
 
 def segment_of(data: bytes) -> str | None:
@@ -125,175 +157,19 @@ def segment_of(data: bytes) -> str | None:
     return None if found is None else str(found.decode("utf-8", "replace"))
 
 
-class Store(Protocol):
-    """Where finished files are put; names are relative, with `/` between folders."""
+class Packed(NamedTuple):
+    """A file that is to be stored."""
 
-    def check(self) -> None:
-        """Tell whether files can be put here. Raises OSError."""
-
-    def read(self, name: str) -> bytes | None:
-        """Return a file, or None where there is none of that name. Raises OSError."""
-
-    def put(self, name: str, data: bytes) -> bool:
-        """Store a file for good; False where there is one of that name. Raises OSError."""
+    segment: str
+    data: bytes
+    rows: int
 
 
-class FolderStore:
-    """A folder: a file is written beside its place, brought to the disk, and then gets its name."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def check(self) -> None:
-        """Make the folder. Raises OSError."""
-        make_folder(self._root)
-
-    def read(self, name: str) -> bytes | None:
-        """Return a file, or None. Raises OSError."""
-        try:
-            return (self._root / name).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def put(self, name: str, data: bytes) -> bool:
-        """Store a file; False where there is one of that name. Raises OSError."""
-        path = self._root / name
-        part = path.with_name(f".{path.name}.tmp")
-        made = make_folder(path.parent)
-        # not truncated, for a kill between link and unlink leaves it as a second name of a whole file
-        part.unlink(missing_ok=True)
-        if path.exists():
-            return False
-        try:
-            fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-            with open(fd, "wb") as file:
-                os.fchmod(fd, FILE_MODE)
-                file.write(data)
-                file.flush()
-                os.fsync(fd)
-            if not _move(part, path):
-                return False
-            for folder in {path.parent, *(each.parent for each in made)}:
-                sync(folder)
-        finally:
-            part.unlink(missing_ok=True)
-        return True
-
-
-def _move(part: Path, path: Path) -> bool:
-    """Give a file its name unless there is one of that name, which `rename` would replace."""
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if path.exists():
-            return False
-        os.rename(part, path)
-    return True
-
-
-class S3Store:
-    """A bucket and a prefix in it; keys, region and endpoint come from the standard variables `AWS_*`."""
-
-    def __init__(self, url: str) -> None:
-        """Take `s3://bucket/prefix`. Raises MissingExtra."""
-        self._pa = pyarrow()
-        self._path = url.removeprefix("s3://").strip("/")
-        self._made: Any = None
-
-    @property
-    def _fs(self) -> Any:
-        if self._made is None:
-            fs = self._pa.fs
-            endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-            self._made = fs.S3FileSystem(
-                region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
-                endpoint_override=endpoint or None,
-                connect_timeout=_CONNECT_S,
-                request_timeout=_REQUEST_S,
-                retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_TRIES),
-                background_writes=False,
-            )
-        return self._made
-
-    def check(self) -> None:
-        """Ask for the bucket. Raises OSError."""
-        bucket = self._path.partition("/")[0]
-        if self._fs.get_file_info(bucket).type == self._pa.fs.FileType.NotFound:
-            raise FileNotFoundError(f"there is no bucket {bucket!r}")
-
-    def read(self, name: str) -> bytes | None:
-        """Return an object, or None. Raises OSError."""
-        key = f"{self._path}/{name}"
-        if self._fs.get_file_info(key).type != self._pa.fs.FileType.File:
-            return None
-        with self._fs.open_input_stream(key) as stream:
-            return bytes(stream.read())
-
-    def put(self, name: str, data: bytes) -> bool:
-        """Upload an object; False where there is one of that name. Raises OSError.
-
-        Between the look and the upload another writer could take the name: one prefix is for one writer.
-        """
-        key = f"{self._path}/{name}"
-        if self._fs.get_file_info(key).type != self._pa.fs.FileType.NotFound:
-            return False
-        with self._fs.open_output_stream(key) as stream:
-            stream.write(data)
-        return True
-
-
-def store_of(to: str) -> Store:
-    """Return the place of a URL or folder. Raises MissingExtra."""
-    return S3Store(to) if to.startswith("s3://") else FolderStore(Path(to))
-
-
-def convert(data: bytes, segment: str, store: Store, name: str, first: int, *, decimals: bool) -> int:
-    """Store the rows of a segment as `<name>.parquet`, or `<name>-<n>.parquet` with n from `first` where that is taken.
-
-    A file that was made of this very segment by a process that was killed is not made again. Returns the n that it has.
-    Raises OSError, pyarrow's ArrowException, SinkError where the file does not read back.
-    """
-    rows = table(data, segment, decimals=decimals)
-    packed = encode(rows)
-    number = first
-    while True:
-        full = f"{name}-{number}.parquet" if number else f"{name}.parquet"
-        is_new = store.put(full, packed)
-        found = store.read(full)
-        if found is not None and segment_of(found) == segment:
-            # where every byte is the one that was written, one column tells whether it can be read
-            whole = ["sequence_number"] if found == packed else None
-            if (is_new and whole is None) or rows_in(found, whole) != rows.num_rows:
-                raise SinkError(f"{full} does not read back as it was written; its log stays")
-            return number
-        if is_new:
-            raise SinkError(f"{full} is not there after it was written, or another's is; its log stays")
-        number += 1
-
-
-def explain(error: BaseException) -> str:
-    """Return the text of an error without secrets."""
-    text = str(error)
-    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"):
-        if secret := os.environ.get(name):
-            text = text.replace(secret, f"<{name}>")
-    return text
-
-
-def may_pass(error: BaseException) -> bool:
-    """Tell whether a failure may end by itself: the network's, not that of a wrong key or a missing bucket."""
-    return "NETWORK_CONNECTION" in str(error) or "SLOW_DOWN" in str(error) or "SERVICE_UNAVAILABLE" in str(error)
-
-
-@contextlib.contextmanager
-def told_as(what: str) -> Iterator[None]:
-    """Turn the errors of storing into SinkError, without secrets."""
-    pa = pyarrow()
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        raise SinkError(f"{what}: {explain(error)}") from None
+def pack(rows: Any) -> Packed:
+    """Make the file of a table, and look whether it can be read. Raises ArrowException, SinkError."""
+    segment = rows.schema.metadata[SEGMENT_KEY].decode()
+    packed = Packed(segment, encode(rows), rows.num_rows)
+    # of bytes that nobody has touched, one column tells
+    if rows_in(packed.data, ["sequence_number"]) != packed.rows:
+        raise SinkError(f"the file that was made of {segment} does not read as it was written; its log stays")
+    return packed

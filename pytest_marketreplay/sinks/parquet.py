@@ -7,58 +7,31 @@ which segment it was made of.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import quote
-
-import msgspec
 
 from pytest_marketreplay import clock
 from pytest_marketreplay.errors import SinkError, UsageMistake
-from pytest_marketreplay.market.structs import Level
-from pytest_marketreplay.sinks import arrow
-from pytest_marketreplay.sinks.items import Item, Snapshot
+from pytest_marketreplay.sinks import arrow, lines, stores
+from pytest_marketreplay.sinks.ahead import ahead
+from pytest_marketreplay.sinks.items import Item
 from pytest_marketreplay.sinks.segment import Segment, Undo, make_folder
 
 log = logging.getLogger("pytest_marketreplay.collect")
 _NS = 1_000_000_000
 _MOST_BYTES = 64 * 1024 * 1024
 """Of a segment: it is converted in memory."""
+_TOGETHER = 16
+"""Files of which the names are brought to the disk together, before their logs are removed."""
 WAL = ".wal"
-_encode = msgspec.json.Encoder().encode
-
-
-class Row(msgspec.Struct, frozen=True):
-    """A snapshot in the log: the first `bids` of the levels are bids, the others asks."""
-
-    exchange: str
-    pair: str
-    timestamp_ms: int
-    levels: tuple[Level, ...]
-    bids: int
-    capture_latency_ms: float
-    sequence_number: int
-    update_id: int | None
-
-
-def _line(book: Snapshot) -> bytes:
-    row = Row(
-        book.exchange,
-        book.pair,
-        book.timestamp_ms,
-        book.bids + book.asks,
-        len(book.bids),
-        book.capture_latency_ms,
-        book.sequence_number,
-        book.update_id,
-    )
-    return _encode(row) + b"\n"
 
 
 class ParquetSink:
@@ -92,7 +65,7 @@ class ParquetSink:
         self._wal = Path(wal) if wal is not None else default_wal(self.to)
         self._most, self._limit_ns, self._decimals = rotate_entries, int(rotate_s * _NS), decimals
         arrow.pyarrow()
-        self._store = arrow.store_of(self.to)
+        self._store = stores.store_of(self.to)
         self._current: Segment | None = None
         self._full: list[Segment] = []
         self._left: list[Segment] = []
@@ -110,10 +83,10 @@ class ParquetSink:
         except OSError as error:
             raise SinkError(f"cannot keep a log in {self._wal}: {error}") from error
         try:
-            with arrow.told_as(f"cannot store in {self.to}"):
+            with stores.told_as(f"cannot store in {self.to}"):
                 self._store.check()
         except SinkError as error:
-            if not arrow.may_pass(error):
+            if not stores.may_pass(error):
                 self._release()
                 raise
             log.warning("%s; what is captured waits in %s", error, self._wal)
@@ -125,16 +98,16 @@ class ParquetSink:
 
     def write(self, items: Sequence[Item]) -> None:
         """Append the items' snapshots to the log, in order. Raises SinkError."""
-        lines = [_line(item.snapshot) for item in items if item.snapshot is not None]
+        new = [lines.line(item.snapshot) for item in items if item.snapshot is not None]
         before, full = self._current, len(self._full)
         try:
             self._undo.run()
             start = 0
-            while start < len(lines):
+            while start < len(new):
                 segment = self._current = self._current or self._create()
                 end = start + self._most - segment.entries
                 self._undo.note(segment)
-                part = lines[start:end]
+                part = new[start:end]
                 segment.append(b"".join(part), len(part))
                 start = end
                 if segment.entries >= self._most or segment.size >= _MOST_BYTES:
@@ -175,39 +148,71 @@ class ParquetSink:
         self._current = None
 
     def _convert(self) -> None:
-        """Make files of all segments that are closed, the oldest first; one that fails does not hinder the others."""
+        """Make files of all segments that are closed, the oldest first; one that fails does not hinder the others.
+
+        Threads make the next ones, and bring them to the disk, while this one gives them their names and removes the logs.
+        """
         failed: SinkError | None = None
-        for segment, is_left in [*((each, True) for each in self._left), *((each, False) for each in self._full)]:
-            if not is_left:
-                self._full.remove(segment)
-                self._left.append(segment)
-            try:
-                self._convert_one(segment, is_left=is_left)
-            except SinkError as error:
-                failed = failed or error
-                if arrow.may_pass(error):  # the others would only wait for the network too
-                    break
-            else:
-                self._left.remove(segment)
+        kept: list[Segment] = []
+        todo = [*self._left, *self._full]
+        with contextlib.closing(ahead(self._read, self._make, todo, _bytes_in, _MOST_BYTES)) as made:
+            for segment, packed in made:
+                if is_new := segment in self._full:
+                    self._full.remove(segment)
+                    self._left.append(segment)
+                try:
+                    self._keep(segment, packed, is_new=is_new)
+                    kept.append(segment)
+                    if len(kept) >= _TOGETHER:
+                        self._remove(kept)
+                except SinkError as error:
+                    failed = failed or error
+                    if stores.may_pass(error):  # the others would only wait for the network too
+                        break
+        try:
+            self._remove(kept)
+        except SinkError as error:
+            failed = failed or error
         if failed is not None:
             raise failed
 
-    def _convert_one(self, segment: Segment, *, is_left: bool) -> None:
-        stem = segment.path.stem
-        stamp = stem[:15]
-        name = f"orderbook_data/{stamp[:4]}/{stamp[4:6]}/{stamp[6:8]}/orderbook_snapshots_{stamp}"
-        with arrow.told_as(f"cannot store {segment.path} in {self.to}"):
-            data = segment.path.read_bytes()
-            whole = data[: data.rfind(b"\n") + 1]
-            if len(whole) < len(data):
-                log.warning("%s ends with a line that a kill tore; it was not acknowledged", segment.path)
-            if whole:
+    def _read(self, segment: Segment) -> tuple[Segment, Any]:
+        """Return the rows of a segment; None where there is no whole line in it."""
+        data = segment.path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            log.warning("%s ends with a line that a kill tore; it was not acknowledged", segment.path)
+        return segment, arrow.table(whole, segment.path.stem, decimals=self._decimals) if whole else None
+
+    def _make(self, read: tuple[Segment, Any]) -> arrow.Packed | None:
+        """Make the file of a segment's rows and stage it; in any thread."""
+        segment, rows = read
+        if rows is None:
+            return None
+        packed = arrow.pack(rows)
+        self._store.stage(stores.part_of(packed, _name_of(segment)), packed.data)
+        return packed
+
+    def _keep(self, segment: Segment, made: Callable[[], arrow.Packed | None], *, is_new: bool) -> None:
+        with stores.told_as(f"cannot store {segment.path} in {self.to}"):
+            packed = made()
+            if packed is not None:
+                name = _name_of(segment)
                 # what was tried before may be stored already, under any of the names of its second
-                first = self._next[1] if self._next[0] == name and not is_left else 0
-                number = arrow.convert(whole, stem, self._store, name, first, decimals=self._decimals)
+                first = self._next[1] if self._next[0] == name and is_new else 0
+                number = stores.keep(packed, self._store, name, first)
                 self._next = (name, number + 1)
-            segment.path.unlink()
-        segment.close()
+
+    def _remove(self, kept: list[Segment]) -> None:
+        """Remove the logs of which there are files, and not before these are on the disk. Empties the list."""
+        segments = kept.copy()
+        kept.clear()  # where it fails, the next call finds the files and removes their logs
+        with stores.told_as(f"cannot store in {self.to}"):
+            self._store.settle()
+            for segment in segments:
+                segment.path.unlink()
+                segment.close()
+                self._left.remove(segment)
 
     def _take_back(self, current: Segment | None, full: int) -> None:
         new = [*self._full[full:], *([self._current] if self._current is not None else [])]
@@ -247,6 +252,16 @@ def default_wal(to: str) -> Path:
         return Path(to) / WAL
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "marketreplay" / "wal" / quote(to.removeprefix("s3://").strip("/"), safe="")
+
+
+def _name_of(segment: Segment) -> str:
+    """Return the name of its file, without the end; by the second at which the segment was begun."""
+    stamp = segment.path.stem[:15]
+    return f"orderbook_data/{stamp[:4]}/{stamp[4:6]}/{stamp[6:8]}/orderbook_snapshots_{stamp}"
+
+
+def _bytes_in(segment: Segment) -> int:
+    return os.fstat(segment.fd).st_size
 
 
 def _left_in(wal: Path) -> list[Segment]:
