@@ -14,7 +14,7 @@ from pytest_marketreplay.doctor.holding import is_locked
 from pytest_marketreplay.doctor.modes import Modes
 from pytest_marketreplay.errors import MissingExtra
 from pytest_marketreplay.sinks import arrow
-from pytest_marketreplay.sinks.parquet import Row
+from pytest_marketreplay.sinks.lines import Row
 
 FRESH_S = 10
 """A log this young may be one that a sink has made and not locked yet; asking for its lock could be in the way."""
