@@ -245,7 +245,7 @@ class Capture:
 
     async def _measure(self) -> None:
         """Look at the disk now and then, in a thread."""
-        roots = [Path(to) for name, to in self.settings.to.items() if name == "local"]
+        roots = [Path(to) for name, to in self.settings.to.items() if name in ("local", "parquet") and "://" not in to]
         while True:
             try:
                 await asyncio.to_thread(disk.tell_sizes, roots, self._meter)

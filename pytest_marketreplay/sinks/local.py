@@ -139,16 +139,22 @@ class LocalSink:
 
     def _is_alone(self) -> bool:
         """Take a lock on the tree's folder, which ends with the process; tell whether nobody else has one."""
-        self._lock = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("%s is written by another session too; what is torn or half sealed stays", self.root)
-            self._share()
-            return False
-        except OSError as error:  # some network file systems
-            log.info("%s cannot be locked, and is taken to be written by this session only: %s", self.root, error)
-        return True
+        while True:
+            self._lock = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                is_alone = True
+            except BlockingIOError:
+                self._share()
+                is_alone = False
+            except OSError as error:  # some network file systems
+                log.info("%s cannot be locked, and is taken to be written by this session only: %s", self.root, error)
+                return True
+            if os.path.samestat(os.fstat(self._lock), self.root.stat()):
+                if not is_alone:
+                    log.info("%s is written by another session too; what is torn or half sealed stays", self.root)
+                return is_alone
+            self._unlock()  # a restore has put another tree in its place while we waited
 
     def _share(self) -> None:
         with contextlib.suppress(OSError):  # where there are no locks

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from pytest_marketreplay import clock
 from pytest_marketreplay.errors import SinkError, UsageMistake
+from pytest_marketreplay.metrics import Meter, NoMetrics
 from pytest_marketreplay.sinks import arrow, lines, stores
 from pytest_marketreplay.sinks.ahead import ahead
 from pytest_marketreplay.sinks.items import Item
@@ -32,6 +33,8 @@ _MOST_BYTES = 64 * 1024 * 1024
 _TOGETHER = 16
 """Files of which the names are brought to the disk together, before their logs are removed."""
 WAL = ".wal"
+FOLDER = "orderbook_data"
+"""Where the files are, in the folder or bucket; in the metrics it is the platform."""
 
 
 class ParquetSink:
@@ -51,6 +54,7 @@ class ParquetSink:
         rotate_entries: int = 100,
         rotate_s: float = 300.0,
         decimals: bool = False,
+        meter: Meter | None = None,
     ) -> None:
         """Write to a folder or to `s3://bucket/prefix`; `wal` is the local folder of the log.
 
@@ -61,7 +65,7 @@ class ParquetSink:
             raise UsageMistake(
                 f"a file holds at least one snapshot and some time, not {rotate_entries} and {rotate_s} s"
             )
-        self.to = str(to)
+        self.to, self._meter = str(to), meter or NoMetrics()
         self._wal = Path(wal) if wal is not None else default_wal(self.to)
         self._most, self._limit_ns, self._decimals = rotate_entries, int(rotate_s * _NS), decimals
         arrow.pyarrow()
@@ -202,6 +206,8 @@ class ParquetSink:
                 first = self._next[1] if self._next[0] == name and is_new else 0
                 number = stores.keep(packed, self._store, name, first)
                 self._next = (name, number + 1)
+                self._meter.closed_file(FOLDER, len(packed.data))
+                self._meter.read(FOLDER, "orderbook_snapshots", self.name, packed.rows, "ok")
 
     def _remove(self, kept: list[Segment]) -> None:
         """Remove the logs of which there are files, and not before these are on the disk. Empties the list."""
@@ -257,7 +263,7 @@ def default_wal(to: str) -> Path:
 def _name_of(segment: Segment) -> str:
     """Return the name of its file, without the end; by the second at which the segment was begun."""
     stamp = segment.path.stem[:15]
-    return f"orderbook_data/{stamp[:4]}/{stamp[4:6]}/{stamp[6:8]}/orderbook_snapshots_{stamp}"
+    return f"{FOLDER}/{stamp[:4]}/{stamp[4:6]}/{stamp[6:8]}/orderbook_snapshots_{stamp}"
 
 
 def _bytes_in(segment: Segment) -> int:

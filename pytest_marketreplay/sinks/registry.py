@@ -89,7 +89,7 @@ def _s3(options: Options) -> Sink:
 
 
 def _parquet_options(options: Options) -> dict[str, Any]:
-    keys = ("rotate_entries", "rotate_s", "wal", "decimals")
+    keys = ("rotate_entries", "rotate_s", "wal", "decimals", "meter")
     return {key: options[key] for key in keys if options.get(key) is not None}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import logging
 import os
@@ -9,6 +10,7 @@ import random
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -602,3 +604,32 @@ def test_closed_files_and_what_was_read_back_of_them_are_among_the_metrics(tmp_p
     assert told("storage_file_size_bytes_sum", platform) == sum(sizes)
     read = told("storage_read_operations_total", platform | {"endpoint": BTC.endpoint, "sink": "local", "status": "ok"})
     assert read == (None if kind is None else 7.0)
+
+
+def waits_for_a_lock() -> bool:
+    """Tell whether a thread of this process waits for a lock of a folder (proc(5), `/proc/locks`)."""
+    waiting = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" in line]
+    return any(fields[2] == "FLOCK" and int(fields[5]) == os.getpid() for fields in waiting)
+
+
+def test_a_tree_that_is_exchanged_while_its_lock_is_waited_for_is_locked_anew(tmp_path: Path) -> None:
+    root, other = tmp_path / "tree", tmp_path / "other"
+    root.mkdir()
+    other.mkdir()
+    restoring = os.open(root, os.O_RDONLY)
+    fcntl.flock(restoring, fcntl.LOCK_EX)
+    sink = LocalSink(root)
+    starting = threading.Thread(target=sink.open)
+    starting.start()
+    while not waits_for_a_lock():
+        assert starting.is_alive()
+    root.rename(tmp_path / "old")
+    other.rename(root)
+    os.close(restoring)
+    starting.join(10)
+    another = os.open(root, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    sink.close()
+    fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(another)

@@ -22,6 +22,7 @@ from sink_parts import BTC, SECOND, START_NS, Clock, FailingWrites, Writer, item
 
 from pytest_marketreplay.errors import MissingExtra, SinkError, UsageMistake
 from pytest_marketreplay.market.structs import Level
+from pytest_marketreplay.metrics import Metrics
 from pytest_marketreplay.sinks import arrow, registry, stores
 from pytest_marketreplay.sinks.items import Item, Snapshot
 from pytest_marketreplay.sinks.parquet import ParquetSink, default_wal
@@ -483,3 +484,17 @@ def kill_storm(root: Path, moments: list[int]) -> None:
     assert len(stored) == len(set(stored)), "something is doubled"
     assert set(acknowledged) <= set(stored)
     assert logs(root) == []
+
+
+def test_files_and_the_rows_that_were_read_back_are_among_the_metrics(tmp_path: Path) -> None:
+    metrics = Metrics()
+    sink = opened(tmp_path, rotate_entries=2, meter=metrics)
+    sink.write(items(0, 5))
+    sink.close()
+    told = metrics.registry.get_sample_value
+    sizes = [path.stat().st_size for path in files(tmp_path)]
+    platform = {"platform": "orderbook_data"}
+    assert told("storage_file_size_bytes_count", platform) == len(sizes) == 3
+    assert told("storage_file_size_bytes_sum", platform) == sum(sizes)
+    labels = platform | {"endpoint": "orderbook_snapshots", "sink": "parquet", "status": "ok"}
+    assert told("storage_read_operations_total", labels) == 5 * 4
