@@ -21,8 +21,8 @@ from pytest_marketreplay.archive.walking import Walker
 from pytest_marketreplay.archive.writing import Writer, created
 from pytest_marketreplay.errors import ArchiveError, UsageMistake
 
-LEVEL = 1
-"""Of deflate: level 6 takes three times as long for archives that are a fifth smaller."""
+LEVEL = 6
+"""Of deflate: on two cores the disk is hardly faster, and level 1 gives archives that are up to two thirds larger."""
 SCANS = 20
 """How often a tree is scanned because a file of it vanished, before that is an error."""
 _THREADS = min(4, os.cpu_count() or 1)
