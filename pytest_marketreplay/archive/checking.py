@@ -98,7 +98,10 @@ def _manifest_entry(file: BinaryIO, ends: Ends, name: str) -> tuple[bytes, Entry
 
 
 def _manifest(file: BinaryIO, size: int, entry: Entry, name: str) -> Manifest:
-    raw = b"".join(inflate(file, MEMBER, size, entry, name))
+    raw, done = bytearray(size), 0  # joining pieces would take its size twice
+    for piece in inflate(file, MEMBER, size, entry, name):
+        raw[done : done + len(piece)] = piece
+        done += len(piece)
     snapshot = read_name(name) or read_part(name)
     if snapshot is not None and not hashlib.sha256(raw).hexdigest().startswith(snapshot.manifest):
         raise DamagedArchive(name, "it is not the manifest that the name of the archive tells of", MEMBER)

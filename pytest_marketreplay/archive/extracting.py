@@ -13,6 +13,7 @@ from pytest_marketreplay.archive.checking import Checked
 from pytest_marketreplay.archive.inflating import inflate
 from pytest_marketreplay.archive.manifest import Member
 from pytest_marketreplay.archive.remote import Progress
+from pytest_marketreplay.archive.syncing import sync
 from pytest_marketreplay.archive.telling import Told
 from pytest_marketreplay.archive.walking import Walker, split
 from pytest_marketreplay.documents import DATA_MODE, FOLDER_MODE, SECRET_MODE
@@ -48,9 +49,8 @@ def extract(
                 walker.folder(folder, make=FOLDER_MODE)
         for index in wanted:
             _unpack(file, checked, index, walker, staging, told)
-        for folder in ["", *_folders(checked, paths, wanted)]:
-            with _writing(staging, folder):
-                os.fsync(walker.folder(folder))
+        with _writing(staging, ""):
+            sync(walker.root)
 
 
 def _wanted(checked: Checked, paths: Collection[str] | None) -> list[int] | range:
@@ -95,7 +95,6 @@ def _unpack(file: BinaryIO, checked: Checked, index: int, walker: Walker, stagin
         _read(file, checked, index, member, write)
         with _writing(staging, member.path):
             os.fchmod(descriptor, DATA_MODE if member.mode & 0o077 else SECRET_MODE)
-            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -21,8 +21,8 @@ from pytest_marketreplay.archive.walking import Walker
 from pytest_marketreplay.archive.writing import Writer, created
 from pytest_marketreplay.errors import ArchiveError, UsageMistake
 
-LEVEL = 1
-"""Of deflate: level 6 takes three times as long for archives that are a fifth smaller."""
+LEVEL = 4
+"""Of deflate. For 1 GB of order books: level 1 takes 5 s of a core and makes 161 MB, 4 takes 8 s (134), 6 takes 15 s (127)."""
 SCANS = 20
 """How often a tree is scanned because a file of it vanished, before that is an error."""
 _THREADS = min(4, os.cpu_count() or 1)

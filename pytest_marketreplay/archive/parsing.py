@@ -26,7 +26,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 T = TypeVar("T", Member, Folder)
 
 
-def parse(raw: bytes, archive: str) -> Manifest:
+def parse(raw: bytes | bytearray, archive: str) -> Manifest:
     """Return a manifest. Raises DamagedArchive for whatever `pack` cannot have written."""
     told = _VERSION.search(raw[-100:])
     if told is not None and (told[1].decode(), int(told[2])) != (Manifest(()).format, VERSION):
@@ -50,7 +50,7 @@ def parse(raw: bytes, archive: str) -> Manifest:
 
 
 class _Text:
-    def __init__(self, raw: bytes, archive: str) -> None:
+    def __init__(self, raw: bytes | bytearray, archive: str) -> None:
         self._raw, self._archive = raw, archive
         self._at = self._count = 0
 

@@ -98,15 +98,13 @@ class Source:
         """Yield its bytes, `BLOCK` in each but the last. Raises ArchiveError where it shrank or was changed meanwhile."""
         left = self.size
         while left:
-            with _reading(self._tree, self._path):
-                block = os.read(self._opened, min(left, BLOCK))
-                while block and len(block) < min(left, BLOCK):
+            block = b""
+            while len(block) < min(left, BLOCK):
+                with _reading(self._tree, self._path):
                     more = os.read(self._opened, min(left, BLOCK) - len(block))
-                    if not more:
-                        break
-                    block += more
-            if len(block) < min(left, BLOCK):
-                raise ArchiveError(self._changed("became shorter"))
+                if not more:
+                    raise ArchiveError(self._changed("became shorter"))
+                block += more
             left -= len(block)
             yield block
         now = os.fstat(self._opened)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from archive_lab import harvest, name_of, packed_tree, reading
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_marketreplay.archive import layout
 from pytest_marketreplay.archive.checking import Checked, check, digest
@@ -150,3 +152,62 @@ def test_checking_reads_only_the_end(tmp_path: Path) -> None:
     checked = check(file, name_of(packed))
     assert isinstance(checked, Checked)
     assert file.lowest >= 9000 * 32
+
+
+def test_a_file_that_is_cut_off_after_it_was_checked_is_found(whole: tuple[bytes, str, Packed]) -> None:
+    data, name, _ = whole
+    checked = check(io.BytesIO(data), name)
+    for length in (0, 10, 60, 100):
+        with pytest.raises(DamagedArchive, match="in the middle of something"):
+            verify(io.BytesIO(data[:length]), checked)
+
+
+def test_a_manifest_that_is_far_needs_the_field_for_it(
+    whole: tuple[bytes, str, Packed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, name, _ = whole
+    ends = layout.read_ends(data)
+    assert ends is not None
+    monkeypatch.setattr(layout, "FAR_FROM", 10)
+    with pytest.raises(DamagedArchive, match="its last member is not"):
+        check(io.BytesIO(data[:-22] + layout.end_records(ends)), name)
+
+
+CHANGES = st.lists(
+    st.tuples(
+        st.floats(0, 1),
+        st.sampled_from(["put", "cut", "insert"]),
+        st.one_of(st.sampled_from([b"\xff" * 8, b"\0" * 8, b"\xff\xff", b"PK\1\2", b"PK\5\6"]), st.binary(max_size=12)),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_whatever_is_changed_is_found_and_raises_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wide: bool
+) -> None:
+    if wide:
+        for limit in ("WIDE_FROM", "FAR_FROM", "MANY_FROM"):
+            monkeypatch.setattr(layout, limit, 3)
+    path, packed = packed_tree(tmp_path, FILES)
+    data, files = path.read_bytes(), packed.manifest
+    start = data.index(b"PK\1\2")
+
+    @given(changes=CHANGES, anywhere=st.booleans())
+    def try_one(changes: list[tuple[float, str, bytes]], anywhere: bool) -> None:
+        changed = bytearray(data)
+        for where, how, what in changes:
+            low = 0 if anywhere else min(start, len(changed))
+            at = low + int(where * (len(changed) - low))
+            changed[at : at + (0 if how == "insert" else len(what))] = b"" if how == "cut" else what
+        file = io.BytesIO(changed)
+        try:
+            checked = check(file, "renamed.zip")
+            verify(file, checked)
+        except DamagedArchive:
+            return
+        assert checked.manifest == files
+
+    try_one()

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from archive_lab import harvest, packed_tree, plant, reading
 
+from pytest_marketreplay.archive import extracting, syncing
 from pytest_marketreplay.archive.extracting import extract
 from pytest_marketreplay.errors import ArchiveError, DamagedArchive
 
@@ -99,7 +100,7 @@ def test_damage_in_the_data_is_found_while_it_is_unpacked(tmp_path: Path, archiv
         extract(changed, reading(archive), None, plant(tmp_path / "out", {}))
 
 
-CALLS = ("open", "mkdir", "fchmod", "write", "fsync")
+CALLS = ("open", "mkdir", "fchmod", "write", "sync")
 
 
 class Killed(BaseException):
@@ -113,7 +114,8 @@ class System:
         self.count, self.fatal, self.failure, self.last = 0, fatal, failure, last
         self.calls: list[str] = []
         for name in CALLS:
-            monkeypatch.setattr(os, name, self.wrapped(name, getattr(os, name)))
+            home = extracting if name == "sync" else os
+            monkeypatch.setattr(home, name, self.wrapped(name, getattr(home, name)))
 
     def wrapped(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **named: Any) -> Any:
@@ -132,9 +134,10 @@ class System:
 def test_a_failure_at_any_step_leaves_only_the_folder(
     tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch, last: bool
 ) -> None:
+    whole = plant(tmp_path / "whole", {})
     with monkeypatch.context() as patch:
         system = System(patch, 10**9, Killed(), last)
-        unpack(archive, plant(tmp_path / "whole", {}))
+        unpack(archive, whole)
     assert set(system.calls) == set(CALLS)
     steps = system.count
     outside = {name: data for name, data in harvest(tmp_path).items() if not name.startswith("whole/")}
@@ -155,17 +158,19 @@ def test_a_failure_at_any_step_leaves_only_the_folder(
     } == outside
 
 
-def test_all_is_on_the_disk_in_the_end(tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: set[str] = set()
-    real = os.fsync
-
-    def fsync(descriptor: int) -> None:
-        synced.add(os.path.relpath(os.readlink(f"/proc/self/fd/{descriptor}"), tmp_path / "out"))
-        real(descriptor)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    out = unpack(archive, plant(tmp_path / "out", {}))
-    assert synced == {".", *modes(out)}
+def test_all_is_brought_to_the_disk_after_the_last_byte(
+    tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = plant(tmp_path / "out", {})
+    with monkeypatch.context() as patch:
+        system = System(patch, 10**9, Killed(), False)
+        unpack(archive, out)
+    assert system.calls[-1] == "sync"
+    assert system.calls.count("sync") == 1
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    os.close(descriptor)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        syncing.sync(descriptor)
 
 
 @pytest.mark.parametrize("after", [1, 10, 1_500_000])
