@@ -254,7 +254,7 @@ def test_the_last_words_are_one_line_without_a_date() -> None:
 
 def test_a_program_that_does_nothing_is_killed_and_its_log_is_kept() -> None:
     began = time.monotonic()
-    ended = run(["sh", "-c", "echo plain >&2; echo 7 >&2; exec sleep 60"], dict(os.environ), idle_s=0.3)
+    ended = run(["sh", "-c", "echo plain >&2; echo 7 >&2; echo '{}' >&2; exec sleep 60"], dict(os.environ), idle_s=0.3)
     assert time.monotonic() - began < 10
     assert (ended.code, ended.log) == (None, "plain\n7")
 
