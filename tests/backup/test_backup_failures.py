@@ -122,7 +122,7 @@ def test_an_upload_that_is_cut_truncated_or_refused_is_no_success(stage: Stage) 
         ({"MOVE": ("status", 500)}, ("down",)),
         ({"MOVE": ("status", 423)}, ("other",)),
         ({"PROPFIND": ("status", 500)}, ("down",)),
-        ({"PROPFIND": ("status", 404)}, ("lost",)),
+        ({"PROPFIND": ("status", 404)}, ("lost", "missing")),
     ],
     ids=lambda value: (
         "-".join(f"{method}-{what}-{how}" for method, (what, how) in value.items()) if isinstance(value, dict) else ""
