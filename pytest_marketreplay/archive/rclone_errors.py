@@ -37,7 +37,8 @@ _RULES: tuple[tuple[str, re.Pattern[str], str], ...] = (
     (
         "full",
         re.compile(
-            r"no space left|\b507\b|insufficient.?storage|quota|disk full|not enough space|EntityTooLarge", re.I
+            r"no space left|\b507\b|insufficient.?storage|quota|disk full|not enough space|remaining disk space|EntityTooLarge",
+            re.I,
         ),
         "Make room there, or keep fewer snapshots (--keep); nothing was deleted",
     ),
