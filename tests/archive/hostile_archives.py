@@ -129,6 +129,10 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "zip64 for nothing": (lambda: forge(X, end=lambda b: put(8, "H", 0xFFFF)(put(10, "H", 0xFFFF)(b))), "where its directory is"),
     "bomb": (lambda: forge(LONG), "nothing that was packed here"),
     "bomb in its manifest": (lambda: forge(X, manifest=lambda b: b[:-1] + b" " * (layout.LARGEST_MANIFEST) + b"}"), r"its manifest has \d+ bytes"),
+    "a small bomb in its manifest": (
+        lambda: forge(X, manifest=lambda b: b + b" " * 1_000_000),
+        r"its manifest has 1000\d+ bytes",
+    ),
     "bomb that lies": (bomb_with_lies, "inflates to more than its 1000 bytes"),
     "bomb that lies with a manifest that does not": (
         lambda: forge(Part("a/x", b"".join(b"%d" % n for n in range(9000)), size=100, told=1_000_000)), "size in its directory",

@@ -243,6 +243,13 @@ def test_progress_ends_with_all_of_it(tmp_path: Path) -> None:
         assert told[-1] == (survey(tree).size_bytes,) * 2
 
 
+def test_a_block_is_packed_with_what_came_before_it(tmp_path: Path) -> None:
+    again = NOISE[:30_000] * 36  # the copies end in a second block, which would have the noise once more
+    assert scanning.BLOCK < len(again) < scanning.BLOCK + 40_000
+    _, packed = packed_tree(tmp_path, {"again": again})
+    assert packed.size_bytes < 45_000
+
+
 PARTS = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\\/"), min_size=1, max_size=20
 ).filter(lambda part: not part.startswith(".") and part[1:2] != ":" and len(part.encode()) < 250)

@@ -58,13 +58,13 @@ def test_wide_fields_where_none_are_needed_are_refused(tmp_path: Path, monkeypat
 def test_a_file_of_more_than_4_gib_comes_back(tmp_path: Path) -> None:
     tree = plant(tmp_path / "tree", {"after": b"the data of this one begins beyond 4 GiB\n"})
     size = (4 << 30) + 12345
-    with open(tree / "a", "wb") as file:  # sparse: it takes no space, and packs as badly as it may
+    with open(tree / "a", "wb") as file:  # sparse: it takes no space
         file.truncate(size)
         file.write(b"first")
         file.seek(size - 4)
         file.write(b"last")
     path = tmp_path / "archive.zip"
-    packed = pack(tree, path)
+    packed = pack(tree, path, level=0)  # the disk is slow enough
     assert packed.size_bytes > 4 << 30
     with zipfile.ZipFile(path) as archive:
         assert [info.file_size for info in archive.infolist()][:2] == [size, 41]
