@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import quote
 
 from pytest_marketreplay import clock
@@ -159,7 +159,7 @@ class ParquetSink:
         failed: SinkError | None = None
         kept: list[Segment] = []
         todo = [*self._left, *self._full]
-        with contextlib.closing(ahead(self._read, self._make, todo, _bytes_in, _MOST_BYTES)) as made:
+        with contextlib.closing(ahead(self._make, todo, _bytes_in, _MOST_BYTES)) as made:
             for segment, packed in made:
                 if is_new := segment in self._full:
                     self._full.remove(segment)
@@ -180,20 +180,15 @@ class ParquetSink:
         if failed is not None:
             raise failed
 
-    def _read(self, segment: Segment) -> tuple[Segment, Any]:
-        """Return the rows of a segment; None where there is no whole line in it."""
+    def _make(self, segment: Segment) -> arrow.Packed | None:
+        """Make the file of a segment and stage it, in any thread; None where there is no whole line in it."""
         data = segment.path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) < len(data):
             log.warning("%s ends with a line that a kill tore; it was not acknowledged", segment.path)
-        return segment, arrow.table(whole, segment.path.stem, decimals=self._decimals) if whole else None
-
-    def _make(self, read: tuple[Segment, Any]) -> arrow.Packed | None:
-        """Make the file of a segment's rows and stage it; in any thread."""
-        segment, rows = read
-        if rows is None:
+        if not whole:
             return None
-        packed = arrow.pack(rows)
+        packed = arrow.pack(arrow.table(whole, segment.path.stem, decimals=self._decimals))
         self._store.stage(stores.part_of(packed, _name_of(segment)), packed.data)
         return packed
 
