@@ -92,6 +92,7 @@ def stage(
         server.close()
 
 
+@pytest.mark.slow
 def test_an_upload_that_is_cut_truncated_or_refused_is_no_success(stage: Stage) -> None:
     stage.proxy.rules = {"PUT": ("truncate", None)}
     assert "is there something between that cuts" in str(stage.fails("lost"))
@@ -144,6 +145,7 @@ def after_the_move(proxy: places.Proxy, lose: Callable[[bytes], bytes], data: by
     return lose(data) if moved and data.count(b"<D:response>") > 2 else data
 
 
+@pytest.mark.slow
 def test_an_empty_or_partial_listing_deletes_nothing(stage: Stage) -> None:
     for lose in (places.without_files, places.half_the_files):
         # not before the snapshot is published: by listings, too, an upload is read back

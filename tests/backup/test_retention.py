@@ -241,7 +241,7 @@ def run_history(keep: int, keep_min: int, history: list[Step]) -> None:
 histories = given(st.integers(1, 7), st.integers(1, 3), st.lists(steps, min_size=1, max_size=25))
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @histories
 def test_in_every_history_what_is_verified_stays_and_what_is_foreign_too(
     keep: int, keep_min: int, history: list[Step]

@@ -153,7 +153,7 @@ def test_a_name_that_is_there_twice_is_told(backups: Backups) -> None:
 
 
 def test_a_remote_that_cannot_be_reached_is_told(backups: Backups) -> None:
-    remote = RcloneRemote(":webdav,url=http://127.0.0.1:9/:backups", tries=1, timeout_s=5)
+    remote = RcloneRemote(":webdav,url='http://127.0.0.1:9/':backups", tries=1, timeout_s=5)
     health = backups.look(remote)
     assert set(health.counts) == {"remote-failed", "backup-never"}
 

@@ -24,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from pytest_marketreplay.errors import CollectError, MissingExtra
 from pytest_marketreplay.metrics import Meter, Metrics, MetricsServer, NoMetrics, server
+from pytest_marketreplay.metrics.backups import BackupMetrics
 
 FIXED = {
     "storage_write_operations": "counter",
@@ -154,6 +155,11 @@ def test_the_page_of_the_metrics_lists_their_names_types_and_labels() -> None:
     listed = {name.strip("`"): (kind, re.findall(r"`(\w+)`", labels)) for name, kind, labels, _ in rows}
     metrics = Metrics()
     a_capture(metrics)
+    backups = BackupMetrics(metrics)
+    backups.done("label", "backup")
+    backups.failed("label", "backup", "down")
+    backups.backed_up("label", 1.0, 2, 3.0)
+    backups.verified("label", 4.0)
     made = {}
     for family in metrics.registry.collect():
         labels = [name for name in family.samples[0].labels if name != "le"]

@@ -254,7 +254,7 @@ def check(suite, result) -> None:
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("style", ["long", "native"])
+@pytest.mark.parametrize("style", [pytest.param("long", marks=pytest.mark.slow), "native"])
 @pytest.mark.parametrize("fails", [False, True])
 def test_no_secret_is_found_after_recording_replaying_and_missing(canary, monkeypatch, style, fails):
     if fails:
