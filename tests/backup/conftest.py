@@ -40,14 +40,14 @@ def use(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -> None:
     monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def webdav_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[places.Server]:
     server = places.webdav(tmp_path_factory.mktemp("webdav"))
     yield server
     server.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[places.Server]:
     server = places.s3(tmp_path_factory.mktemp("s3"))
     yield server

@@ -62,7 +62,7 @@ class Server:
                 "--addr",
                 f"127.0.0.1:{self.port}",
                 "--dir-cache-time",
-                "0s",
+                "20ms",  # with 0s the server spins
                 str(folder),
             ],
             env=plain_environment() | {"RCLONE_CONFIG": os.devnull} | more,
