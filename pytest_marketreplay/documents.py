@@ -109,6 +109,12 @@ class Document(Generic[T]):
                 f"{self.backup.name}: {error}. Mend one of them by hand, or move both away to start anew"
             ) from None
         if spare is not None:
+            if damage is None:
+                try:
+                    if (found := self._read(self.path)) is not None:
+                        return found.value  # the very first two saves came between our two looks
+                except _Damage as error:
+                    damage = str(error)
             _NOTES.warning(
                 "%s cannot be read (%s): its backup %s was read", self.path, damage or _GONE, self.backup.name
             )

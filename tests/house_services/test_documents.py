@@ -333,6 +333,50 @@ for count in range(150):
 """
 
 
+def test_the_first_two_saves_between_a_loads_two_looks_are_no_damage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = document(tmp_path)
+    real, looks = kept._read, []
+
+    def look(path: Path) -> object:  # the moment between two looks cannot be met by real processes at will
+        found = real(path)
+        looks.append(path)
+        if len(looks) == 1:
+            for count in (1, 2):
+                monkeypatch.setattr(kept, "_read", real)
+                kept.save(State("between", count))
+            monkeypatch.setattr(kept, "_read", look)
+        return found
+
+    monkeypatch.setattr(kept, "_read", look)
+    value = kept.load()
+    assert value is not None
+    assert value.count == 2
+    assert looks == [kept.path, kept.backup, kept.path]
+    assert caplog.get_records("call") == []
+
+
+def test_a_document_that_is_damaged_at_the_second_look_is_read_from_its_backup(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = document(tmp_path)
+    real = kept._read
+
+    def look(path: Path) -> object:
+        monkeypatch.setattr(kept, "_read", real)
+        for count in (1, 2):
+            kept.save(State("between", count))
+        kept.path.write_bytes(b"torn")
+        return None
+
+    monkeypatch.setattr(kept, "_read", look)
+    value = kept.load()
+    assert value is not None
+    assert value.count == 1
+    assert "its backup state.json.bak was read" in caplog.text
+
+
 def test_two_processes_save_and_a_third_always_reads_a_whole_document(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
