@@ -41,7 +41,14 @@ def _publish(remote: Remote, archive: Path, name: SnapshotName, part: str, watch
     remote.upload(archive, part, named(watch, "upload"))
     _same_size(remote, part, size)
     verify(remote, name, part, watch)
-    remote.move(part, name.file)
+    try:
+        remote.move(part, name.file)
+    except RemoteError as error:
+        if error.kind != "taken":
+            raise
+        # by a run of the same second, which was killed: the name says what is in it, and that is what we have
+        verify(remote, name, watch=watch)
+        remote.delete(part)
     _same_size(remote, name.file, size)
 
 

@@ -218,14 +218,23 @@ def test_an_upload_whose_part_cannot_be_deleted_fails_by_its_first_error(
     assert "stays until it is a day old" in caplog.text
 
 
-def test_a_name_that_is_taken_is_not_written_over(tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_tree_in_the_same_second_is_the_same_snapshot_and_is_not_written_over(
+    tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Wall(monkeypatch)
     made = Backup(FolderRemote(tmp_path / "far"), "host", tree)
-    made.run()
+    first = made.run()
+    (path,) = (tmp_path / "far").iterdir()
+    before = path.stat()
+    assert made.run().name == first.name
+    assert [*(tmp_path / "far").iterdir()] == [path]
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    path.write_bytes(b"rotten")
     with pytest.raises(RemoteError) as error:
         made.run()
-    assert error.value.kind == "taken"
-    assert len(list((tmp_path / "far").iterdir())) == 1
+    assert error.value.kind == "lost"
+    assert path.read_bytes() == b"rotten"
+    assert [*(tmp_path / "far").iterdir()] == [path]
 
 
 def test_an_upload_that_is_gone_after_all_went_well_is_lost(tmp_path: Path, tree: Path) -> None:
