@@ -60,7 +60,7 @@ _RULES: tuple[tuple[str, re.Pattern[str], str], ...] = (
         "down",
         re.compile(
             r"connection refused|no such host|network is unreachable|no route to host|connection reset|\bEOF\b|broken pipe"
-            r"|server misbehaving|temporary failure|\b(?:429|500|502|503)\b|internal (?:server )?error|unavailable|SlowDown|http2: |tls: ",
+            r"|use of closed network connection|server misbehaving|temporary failure|\b(?:429|500|502|503)\b|internal (?:server )?error|unavailable|SlowDown|http2: |tls: ",
             re.I,
         ),
         "Is the server running, and is its address right? Try again later",

@@ -1,4 +1,4 @@
-"""What the tests of backups share: servers that run for the whole session, a folder of each for each test, and a tree."""
+"""What the tests of backups share: servers that run for the length of a module, a folder of each for each test, and a tree."""
 
 from __future__ import annotations
 
@@ -7,20 +7,13 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import places
-
-
-class Where(NamedTuple):
-    """A place for snapshots, as rclone names it, and the folder behind it."""
-
-    spec: str
-    folder: Path
+from places import Where
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +24,6 @@ def _plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("RCLONE_CONFIG", str(tmp_path / "no-rclone.conf"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg-state"))
-
-
-def use(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -> None:
-    """Let `rclone` be that program, for this test."""
-    (folder / "bin").mkdir()
-    (folder / "bin" / "rclone").symlink_to(program)
-    monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
 
 
 @pytest.fixture(scope="module")

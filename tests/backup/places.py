@@ -16,10 +16,26 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import pytest
 
 USER, PASSWORD = "mr", "pw/@-canary-7261"
 KEY, SECRET = "AKCANARY52810", "SKCANARY99173"
+
+
+class Where(NamedTuple):
+    """A place for snapshots, as rclone names it, and the folder behind it."""
+
+    spec: str
+    folder: Path
+
+
+def use(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -> None:
+    """Let `rclone` be that program, for this test."""
+    (folder / "bin").mkdir()
+    (folder / "bin" / "rclone").symlink_to(program)
+    monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
 
 
 def programs() -> dict[str, str]:

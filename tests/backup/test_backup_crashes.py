@@ -12,8 +12,8 @@ from pathlib import Path
 
 import places
 import pytest
-from conftest import Where
 from doubles import FolderRemote, Killed, Wall, assert_whole, snapshots
+from places import Where
 
 from pytest_marketreplay.archive import backup as backups
 from pytest_marketreplay.archive.backup import Backup

@@ -13,8 +13,8 @@ from typing import Any
 
 import places
 import pytest
-from conftest import use
 from doubles import FolderRemote, Wall, assert_whole, snapshots
+from places import use
 
 from pytest_marketreplay.archive import retention
 from pytest_marketreplay.archive.backup import Backup
@@ -234,6 +234,7 @@ def test_a_disk_that_is_full_behind_a_folder_or_a_server_is_told(
         (5, 'Put "http://h/": context deadline exceeded', "timeout"),
         (1, "dial tcp: lookup nowhere.invalid: no such host", "down"),
         (1, "NoSuchBucket: The specified bucket does not exist", "missing"),
+        (1, 'Put "http://h/": set tcp 127.0.0.1:33968: use of closed network connection', "down"),
         (3, "something", "missing"),
         (-9, "", "down"),
         (1, "a hundred other things", "other"),

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import places
 import pytest
 from click.testing import CliRunner
-from conftest import Where, use
+from places import Where, use
 
 from pytest_marketreplay.archive.rclone import RcloneRemote
 from pytest_marketreplay.archive.remote_spec import read_spec

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import places
 import pytest
-from conftest import Where, use
+from places import Where, use
 
 from pytest_marketreplay.archive import rclone_process
 from pytest_marketreplay.archive.rclone import RcloneRemote

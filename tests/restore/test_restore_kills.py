@@ -105,7 +105,7 @@ def test_a_kill_at_the_rename_leaves_all_or_nothing(way, tree, remote, target, t
 def test_a_kill_at_any_call_leaves_all_or_nothing(way, tree, remote, target, tmp_path, run):
     outcomes = kill_everywhere(way, CALLS, tree, remote, target, tmp_path, run)
     print(way, len(outcomes), outcomes.count("before"), outcomes.count("complete"))
-    assert len(outcomes) > 50
+    assert len(outcomes) > 30
     assert set(outcomes) == {"before", "complete"}
 
 
