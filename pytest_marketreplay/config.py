@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 from pytest_marketreplay.errors import UsageMistake
 
@@ -176,3 +176,42 @@ class Settings:
             max_bytes=max_bytes,
             command=command,
         )
+
+
+class Table(NamedTuple):
+    """A table of a configuration file."""
+
+    file: Path
+    name: str
+    """As it stands in the file, `tool.marketreplay.collect`."""
+    values: dict[str, Any]
+
+
+def find_table(path: Path | None, folder: Path, table: str) -> Table | None:
+    """Return the settings of a command in a configuration file; None where there are none.
+
+    Without a path, the table of that name in the folder's `marketreplay.toml`, then `tool.marketreplay.<table>` in its
+    `pyproject.toml`. Raises UsageMistake for a file that cannot be read, and for one that is named and has none.
+    """
+    import tomllib  # nobody but the command line needs it
+
+    for file in [path] if path is not None else [folder / "marketreplay.toml", folder / "pyproject.toml"]:
+        try:
+            whole: Any = tomllib.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            if path is not None:
+                raise UsageMistake(f"--config {file}: there is no such file") from None
+            continue
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise UsageMistake(f"{file} cannot be read: {error}") from error
+        names = ("tool", "marketreplay", table) if file.name == "pyproject.toml" else (table,)
+        for name in names:
+            whole = whole.get(name) if isinstance(whole, dict) else None
+        full = ".".join(names)
+        if whole is not None:
+            if not isinstance(whole, dict):
+                raise UsageMistake(f"{file}: {full} is not a table")
+            return Table(file, full, whole)
+        if path is not None:
+            raise UsageMistake(f"{file} has no table [{full}]")
+    return None

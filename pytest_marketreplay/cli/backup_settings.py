@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_marketreplay.config import Table, find_table
 from pytest_marketreplay.errors import UsageMistake
 
 if TYPE_CHECKING:
@@ -34,33 +34,19 @@ def read_file(path: Path | None, folder: Path) -> dict[str, Any]:
     Without a path, `marketreplay.toml` of the folder (its table `backup`), then its `pyproject.toml` (the table
     `tool.marketreplay.backup`). Raises UsageMistake.
     """
-    for file in [path] if path is not None else [folder / "marketreplay.toml", folder / "pyproject.toml"]:
-        try:
-            whole: Any = tomllib.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            if path is not None:
-                raise UsageMistake(f"--config {file}: there is no such file") from None
-            continue
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise UsageMistake(f"{file} cannot be read: {error}") from error
-        names = ("tool", "marketreplay", "backup") if file.name == "pyproject.toml" else ("backup",)
-        for name in names:
-            whole = whole.get(name) if isinstance(whole, dict) else None
-        if whole is not None:
-            return _checked(file, ".".join(names), whole)
-        if path is not None:
-            raise UsageMistake(f"{file} has no table [{'.'.join(names)}]")
-    return {}
+    found = find_table(path, folder, "backup")
+    return {} if found is None else _checked(found)
 
 
-def _checked(file: Path, table: str, given: object) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        raise UsageMistake(f"{file}: {table} is not a table")
+def _checked(table: Table) -> dict[str, Any]:
+    file = table.file
     out = {}
-    for key, value in given.items():
+    for key, value in table.values.items():
         name = key.replace("_", "-")
         if name not in KEYS:
-            raise UsageMistake(f"{file}: [{table}] has the unknown key {key!r}; there are {', '.join(sorted(KEYS))}")
+            raise UsageMistake(
+                f"{file}: [{table.name}] has the unknown key {key!r}; there are {', '.join(sorted(KEYS))}"
+            )
         if type(value) is not KEYS[name]:
             kind = "a whole number" if KEYS[name] is int else "a text"
             raise UsageMistake(f"{file}: {key} is {kind}, and is {value!r} there")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from pytest_marketreplay.collect import durations, sessions
+from pytest_marketreplay.config import Table, find_table
 from pytest_marketreplay.documents import default_state_dir
 from pytest_marketreplay.errors import UsageMistake
 from pytest_marketreplay.venues.registry import Registry
@@ -73,34 +73,17 @@ def read_file(path: Path | None, folder: Path) -> dict[str, Any]:
     Without a path, `marketreplay.toml` of the folder (its table `collect`), then its `pyproject.toml` (the table
     `tool.marketreplay.collect`). Raises UsageMistake for a file that cannot be read and for unknown keys.
     """
-    candidates = [path] if path is not None else [folder / "marketreplay.toml", folder / "pyproject.toml"]
-    for file in candidates:
-        try:
-            whole: Any = tomllib.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            if path is not None:
-                raise UsageMistake(f"--config {file}: there is no such file") from None
-            continue
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise UsageMistake(f"{file} cannot be read: {error}") from error
-        names = ("tool", "marketreplay", "collect") if file.name == "pyproject.toml" else ("collect",)
-        for name in names:
-            whole = whole.get(name) if isinstance(whole, dict) else None
-        if whole is not None:
-            return _checked(file, ".".join(names), whole)
-        if path is not None:
-            raise UsageMistake(f"{file} has no table [{'.'.join(names)}]")
-    return {}
+    found = find_table(path, folder, "collect")
+    return {} if found is None else _checked(found)
 
 
-def _checked(file: Path, table: str, given: object) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        raise UsageMistake(f"{file}: {table} is not a table")
+def _checked(table: Table) -> dict[str, Any]:
+    file = table.file
     out: dict[str, Any] = {}
-    for key, value in given.items():
+    for key, value in table.values.items():
         name = key.replace("_", "-")
         if name not in KEYS:
-            raise UsageMistake(f"{file}: [{table}] has the unknown key {key!r}; {_nearest(name, KEYS)}")
+            raise UsageMistake(f"{file}: [{table.name}] has the unknown key {key!r}; {_nearest(name, KEYS)}")
         out[name] = _several(file, key, value) if name in SEVERAL else _single(file, key, value)
     return out
 
