@@ -25,7 +25,7 @@ from pytest_marketreplay.archive.packing import pack
 from pytest_marketreplay.archive.publishing import Watch
 from pytest_marketreplay.archive.remote import Listed, Remote
 from pytest_marketreplay.archive.state import BackupState, state_document, state_path
-from pytest_marketreplay.documents import FOLDER_MODE, Document
+from pytest_marketreplay.documents import Document, make_folder
 from pytest_marketreplay.errors import Busy, DocumentError, MarketReplayError, RemoteError, UsageMistake
 from pytest_marketreplay.metrics.backups import BackupMeter, NoBackupMetrics
 
@@ -243,7 +243,7 @@ class Backup:
         folder = self.path.parent
         lock = self.path.with_name(self.path.name + ".lock")
         try:
-            folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+            make_folder(folder)
             file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise DocumentError(

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from pytest_marketreplay.archive import exchanging
 from pytest_marketreplay.archive.holding import lock, open_folder
-from pytest_marketreplay.documents import FOLDER_MODE
+from pytest_marketreplay.documents import FOLDER_MODE, make_folder
 from pytest_marketreplay.errors import ArchiveError, Busy, RestoreRefused
 
 log = logging.getLogger("pytest_marketreplay.archive")
@@ -90,7 +90,7 @@ class Workplace:
 
     def __enter__(self) -> Workplace:
         """Make the folder. Raises Busy, and OSError."""
-        _make_folders(self.target.parent)
+        make_folder(self.target.parent)
         os.mkdir(self.path, 0o700)
         try:
             self._lock = open_folder(self.path)
@@ -196,13 +196,6 @@ def _owned(path: Path) -> Iterator[bool]:
 
 def _beside(target: Path, what: str) -> Path:
     return target.with_name(f".{target.name}.{what}-{secrets.token_hex(8)}")
-
-
-def _make_folders(folder: Path) -> None:
-    if not folder.is_dir():
-        _make_folders(folder.parent)
-        with suppress(FileExistsError):
-            os.mkdir(folder, FOLDER_MODE)
 
 
 def _remove(path: Path) -> Path | None:
